@@ -1,0 +1,241 @@
+"""The messages, one frozen struct each. Everything that may travel is declared here and nothing else is accepted.
+
+`kernel` and `bridge` below name the two sides. A call is one `ToolRequest` and the one `ToolReply` that settles it; between
+the two, `Chunk` and `Credit` travel both ways and `Cancel` from the kernel. Calls are independent of each other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .errors import ErrorCode
+
+PROTOCOL_VERSION = 1
+
+MAX_CALL_ID = 2**53 - 1  # what every language's numbers can hold exactly (JavaScript's is the smallest)
+MAX_TIMEOUT_SECONDS = 86_400.0  # a day; longer work belongs in a background process
+MAX_WINDOW_BYTES = 64 * 2**20
+
+CallId = Annotated[int, Meta(ge=1, le=MAX_CALL_ID)]
+ToolName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
+ByteCount = Annotated[int, Meta(ge=0, le=MAX_CALL_ID)]
+ShortText = Annotated[str, Meta(max_length=256)]
+LongText = Annotated[str, Meta(max_length=16_384)]
+FieldNames = Annotated[tuple[ToolName, ...], Meta(max_length=60)]
+
+
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
+):
+    """What all messages share: immutable, tagged by `type`, and strict about what they don't know."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A shape that only travels inside a message."""
+
+
+class CallSite(Part, frozen=True):
+    """Where in the notebook a call was made, as the kernel says it: a hint for people, never a ground for a decision.
+
+    Attributes:
+        cell: The Jupyter message id of the execution request, empty outside a cell.
+        line: The line within the cell's source, counted from 1; 0 when unknown.
+    """
+
+    cell: ShortText = ""
+    line: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+
+
+class Parameter(Part, frozen=True):
+    """One argument of a tool, as shown in `help()` and completion.
+
+    Attributes:
+        type: The annotation in Python's spelling, such as `"str | None"`.
+        default: The default in Python's spelling; empty when `required`.
+    """
+
+    name: ToolName
+    type: ShortText = "Any"
+    required: bool = False
+    default: ShortText = ""
+
+
+class ToolDescription(Part, frozen=True):
+    """A tool this session may know of. Being listed doesn't mean being allowed."""
+
+    name: ToolName
+    summary: LongText = ""
+    parameters: Annotated[tuple[Parameter, ...], Meta(max_length=64)] = ()
+
+
+class Limits(Part, frozen=True):
+    """What the bridge accepts from this kernel. A well-behaved client keeps to them and so never meets a refusal."""
+
+    open_calls: Annotated[int, Meta(ge=1, le=100_000)]
+    frame_bytes: ByteCount
+    upload_window_bytes: ByteCount
+    """How many bytes of `Chunk` may be on their way to the bridge for one call before it grants `Credit`."""
+    heartbeat_seconds: Annotated[float, Meta(gt=0, le=3600)]
+    """A side that waits for an answer sends a `Heartbeat` after this much silence."""
+
+
+class Failure(Part, frozen=True):
+    """Why a call did not give a result.
+
+    Attributes:
+        message: For people: what happened and what to do. Contains no host path outside the workspace.
+        rule_id: The policy rule that decided, empty where none did.
+        remedy: A command or setting a person may use to change the answer, empty where there is none.
+    """
+
+    code: ErrorCode
+    message: LongText
+    rule_id: ShortText = ""
+    remedy: LongText = ""
+
+
+# kernel -> bridge ------------------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """The first message. Offers the versions the kernel side can speak."""
+
+    versions: Annotated[tuple[Annotated[int, Meta(ge=1, le=65_535)], ...], Meta(min_length=1, max_length=16)]
+    client: ShortText = ""
+
+
+class ToolRequest(Message, frozen=True, tag="tool_request"):
+    """Asks for one call.
+
+    Attributes:
+        id: Chosen by the kernel; larger than every id before it on this connection.
+        arguments: Plain data by argument name. Bytes are not allowed in it: see `bulk` and `upload`.
+        bulk: Names of arguments whose values are the message's bulk frames, in their order.
+        upload: Name of the argument whose value follows as `Chunk`s of the stream `"body"`, empty for none.
+        timeout_seconds: How long the kernel will wait; the bridge ends the call then and says so.
+        window_bytes: How many bytes of `Chunk` the kernel can hold for this call; `Credit` adds to it.
+    """
+
+    id: CallId
+    tool: ToolName
+    arguments: dict[str, Any]
+    timeout_seconds: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
+    window_bytes: Annotated[int, Meta(ge=0, le=MAX_WINDOW_BYTES)] = 0
+    bulk: FieldNames = ()
+    upload: Annotated[str, Meta(max_length=64)] = ""
+    site: CallSite | None = None
+
+
+class Cancel(Message, frozen=True, tag="cancel"):
+    """Asks the bridge to stop a call. The call is still settled by its `ToolReply`."""
+
+    id: CallId
+
+
+class StatusRequest(Message, frozen=True, tag="status_request"):
+    """Asks what is left of the session's budget. `id` comes from the same sequence as calls."""
+
+    id: CallId
+
+
+# bridge -> kernel ------------------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """Answers `Hello`: the version chosen, and what this session is."""
+
+    version: Annotated[int, Meta(ge=1, le=65_535)]
+    session_id: ShortText
+    principal: ShortText
+    profile: ShortText
+    workspace: LongText
+    """The folder relative paths start from, as the kernel would spell it."""
+    confinement: ShortText
+    limits: Limits
+    tools: Annotated[tuple[ToolDescription, ...], Meta(max_length=1000)] = ()
+
+
+class ToolReply(Message, frozen=True, tag="tool_reply"):
+    """Settles a call: exactly one for each `ToolRequest`.
+
+    Attributes:
+        result: Plain data, present when `failure` is not.
+        bulk: Names of fields of the result whose values are the message's bulk frames, in their order.
+    """
+
+    id: CallId
+    result: Any = None
+    failure: Failure | None = None
+    bulk: FieldNames = ()
+
+
+class Budget(Part, frozen=True):
+    """One thing that is counted. `limit` is None where nothing is set."""
+
+    name: ShortText
+    used: float
+    limit: float | None = None
+
+
+class StatusReply(Message, frozen=True, tag="status_reply"):
+    """Answers `StatusRequest`."""
+
+    id: CallId
+    budgets: Annotated[tuple[Budget, ...], Meta(max_length=1000)] = ()
+    open_calls: ByteCount = 0
+
+
+# both ways -------------------------------------------------------------------------------------------------------------
+
+
+class Chunk(Message, frozen=True, tag="chunk"):
+    """A piece of a call's stream; its bytes are the message's one bulk frame.
+
+    `stdout` and `stderr` travel to the kernel, `body` both ways (a file read, or an upload). Never sent beyond the credit.
+    """
+
+    id: CallId
+    stream: Literal["stdout", "stderr", "body"]
+    end: bool = False
+    """The last of its stream. An upload must end with one; its frame may be empty."""
+
+
+class Credit(Message, frozen=True, tag="credit"):
+    """The sender can hold this many more bytes of `Chunk` for a call."""
+
+    id: CallId
+    bytes: Annotated[int, Meta(ge=1, le=MAX_WINDOW_BYTES)]
+
+
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
+    """Asks whether the other side is alive (`reply` false), or says so (`reply` true)."""
+
+    reply: bool = False
+
+
+class Goodbye(Message, frozen=True, tag="goodbye"):
+    """The sender closes the connection. Open calls are cancelled; `code` is None for an orderly end."""
+
+    code: ErrorCode | None = None
+    message: LongText = ""
+
+
+AnyMessage = (
+    Hello
+    | Welcome
+    | ToolRequest
+    | ToolReply
+    | Chunk
+    | Credit
+    | Cancel
+    | StatusRequest
+    | StatusReply
+    | Heartbeat
+    | Goodbye
+)
+
+MESSAGE_TYPES: dict[str, type[AnyMessage]] = {kind.__struct_config__.tag: kind for kind in AnyMessage.__args__}
+"""Each message's struct by its tag."""

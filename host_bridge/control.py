@@ -1,0 +1,253 @@
+"""The control channel between a host application and one bridge session: what they may say, and how it travels.
+
+A connected Unix stream socket, inherited by the session process; each message is a 4-byte big-endian length and a MessagePack
+map tagged by `type`. The host application (through the provisioner) is the only one at the other end, so this channel is
+trusted in who speaks, and still typed and bounded. When it closes, the session ends: that is how a bridge dies with its host.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import msgpack
+import msgspec
+
+from host_bridge.errors import SessionError
+
+MAX_CONTROL_BYTES = 16 * 2**20
+_LENGTH = struct.Struct(">I")
+
+
+class ControlMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What all control messages share."""
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All a session needs to know; nothing of it is read from the environment.
+
+    Attributes:
+        endpoint: The ZeroMQ address to bind: `ipc://…` or `tcp://host:*`.
+        workspace: Absolute path of the folder relative paths start from.
+        policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
+        policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
+        notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
+        audit_path: The file to append records to; created 0600.
+        audit_arguments: `"full"`, or `"digest"` to keep arguments out of the log.
+        secrets: Values that must never be written to the audit log, whatever carries them.
+        tool_settings: The `[tools.*]` tables of the host's configuration.
+        environment: The variables commands get.
+        budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`. Absent means no limit of that kind.
+        interactive: Whether somebody answers `Asked`; where nobody does, `ask` is a denial.
+        marks_cells: Whether the host says which cell runs. Then a call outside any cell is refused.
+        memory_bytes: The session process ends itself above this much resident memory.
+    """
+
+    session_id: str
+    endpoint: str
+    workspace: str
+    principal: str = "default"
+    profile: str = "workspace"
+    policy_paths: tuple[tuple[str, str], ...] = ()
+    policy_texts: tuple[tuple[str, str], ...] = ()
+    notebook: str = ""
+    notebook_permissions: dict[str, Any] | None = None
+    run_id: str = ""
+    confinement: str = "none"
+    audit_path: str
+    audit_arguments: str = "full"
+    secrets: tuple[str, ...] = ()
+    tool_settings: dict[str, dict[str, Any]] = {}
+    environment: dict[str, str] = {}
+    budgets: dict[str, float] = {}
+    interactive: bool = False
+    ask_timeout_seconds: float = 300.0
+    marks_cells: bool = False
+    memory_bytes: int = 512 * 2**20
+
+
+# host application -> session
+
+
+class Open(ControlMessage, frozen=True, tag="open"):
+    """The first message."""
+
+    config: SessionConfig
+
+
+class KernelStarting(ControlMessage, frozen=True, tag="kernel_starting"):
+    """A kernel process is about to start with this CURVE public key (Z85). Earlier keys are worth nothing from now on, and
+    calls made under them are cancelled."""
+
+    public_key: str
+
+
+class CellStarted(ControlMessage, frozen=True, tag="cell_started"):
+    """A cell is about to be executed. Sent before its execution request, so it is read before any of its calls."""
+
+    index: int
+    cell_id: str = ""
+
+
+class CellSettled(ControlMessage, frozen=True, tag="cell_settled"):
+    """The cell is done. With `cancel`, calls it left open are cancelled (a timed-out or interrupted cell)."""
+
+    index: int
+    cancel: bool = False
+
+
+class Answer(ControlMessage, frozen=True, tag="answer"):
+    """A person's answer to `Asked`: `"once"`, `"session"` (the same normalised call until the session ends) or `"no"`."""
+
+    question_id: str
+    answer: str
+
+
+class HostToolReply(ControlMessage, frozen=True, tag="host_tool_reply"):
+    """The result of a tool the host application provides, or why there is none."""
+
+    call_id: str
+    value: Any = None
+    failure: str = ""
+
+
+class ProvideTools(ControlMessage, frozen=True, tag="provide_tools"):
+    """The host application offers tools of its own: `(name, summary)` by the wire's description of a tool."""
+
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class End(ControlMessage, frozen=True, tag="end"):
+    """Finish: cancel what runs, write the last record, remove the endpoint, say `Ended`, exit."""
+
+
+# session -> host application
+
+
+class Ready(ControlMessage, frozen=True, tag="ready"):
+    """The endpoint is bound. `endpoint` has the real port where `*` was asked for."""
+
+    endpoint: str
+    server_public_key: str
+
+
+class Refused(ControlMessage, frozen=True, tag="refused"):
+    """The session can't start: a policy that doesn't load, an audit file that can't be written. The process exits.
+
+    `error` names a class of `host_bridge.errors`.
+    """
+
+    error: str
+    message: str
+    path: str = ""
+    key: str = ""
+
+
+class Asked(ControlMessage, frozen=True, tag="asked"):
+    """A call waits for a person. Answer with `Answer`; no answer within `timeout_seconds` is a no."""
+
+    question_id: str
+    tool: str
+    shown: dict[str, Any]
+    rule_id: str
+    reason: str
+    principal: str
+    cell_index: int | None = None
+    timeout_seconds: float = 300.0
+
+
+class CallSettled(ControlMessage, frozen=True, tag="call_settled"):
+    """A call is over. `outcome` is `"ok"` or the wire's error code."""
+
+    call_id: str
+    tool: str
+    outcome: str
+    cell_index: int | None = None
+    duration_seconds: float = 0.0
+    rule_id: str = ""
+
+
+class HostToolRequest(ControlMessage, frozen=True, tag="host_tool_request"):
+    """Run a tool that the host application provides. It has been decided and recorded."""
+
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    timeout_seconds: float
+
+
+class HostToolCancel(ControlMessage, frozen=True, tag="host_tool_cancel"):
+    """The call is over for the kernel; stop working on it."""
+
+    call_id: str
+
+
+class Ended(ControlMessage, frozen=True, tag="ended"):
+    """The session's last words: why it ended (empty when asked to), and its totals."""
+
+    reason: str = ""
+    calls: int = 0
+    denied: int = 0
+
+
+ToSession = Open | KernelStarting | CellStarted | CellSettled | Answer | HostToolReply | ProvideTools | End
+ToHost = Ready | Refused | Asked | CallSettled | HostToolRequest | HostToolCancel | Ended
+
+_TYPES: dict[str, type[ControlMessage]] = {
+    kind.__struct_config__.tag: kind for kind in (*ToSession.__args__, *ToHost.__args__)
+}
+
+
+def encode(message: ControlMessage) -> bytes:
+    """Give a message's bytes, length first."""
+    body: bytes = msgpack.packb(msgspec.to_builtins(message))
+    if len(body) > MAX_CONTROL_BYTES:
+        raise SessionError(f"a control message of {len(body)} bytes is over the limit of {MAX_CONTROL_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Decoder:
+    """Bytes in, messages out: for a socket read in whatever pieces it gives."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[ControlMessage]:
+        """Take bytes and give the messages now complete.
+
+        Raises:
+            SessionError: Not a control message; the channel can't be used any more.
+        """
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            if size > MAX_CONTROL_BYTES:
+                raise SessionError(f"a control message announces {size} bytes, over the limit of {MAX_CONTROL_BYTES}")
+            if len(self._buffer) < _LENGTH.size + size:
+                break
+            body = bytes(self._buffer[_LENGTH.size : _LENGTH.size + size])
+            del self._buffer[: _LENGTH.size + size]
+            messages.append(_decode(body))
+        return messages
+
+
+def _decode(body: bytes) -> ControlMessage:
+    try:
+        fields = msgpack.unpackb(body)
+        return msgspec.convert(fields, type=_TYPES[fields["type"]])
+    except Exception as error:  # whatever the bytes were, they were not a control message
+        raise SessionError(f"unreadable control message: {error}") from None
+
+
+def send(channel: socket.socket, message: ControlMessage) -> None:
+    """Write one message whole.
+
+    Raises:
+        SessionError: The other end is gone.
+    """
+    try:
+        channel.sendall(encode(message))
+    except OSError as error:
+        raise SessionError(f"the control channel is closed: {error.strerror}") from error

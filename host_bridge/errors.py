@@ -1,0 +1,110 @@
+"""The host's errors. Every message says what happened and what to do.
+
+`CallError` and its kin end one tool call and become the `Failure` the kernel receives; the others are for who runs the host.
+"""
+
+from __future__ import annotations
+
+from hermes_protocol.errors import ErrorCode
+
+
+class HostBridgeError(Exception):
+    """What all of the host's errors share, so that a program can catch them as one."""
+
+
+class ConfigurationError(HostBridgeError):
+    """A configuration file or setting that can't be used.
+
+    Attributes:
+        path: The file, empty where the setting came from elsewhere.
+        key: The dotted key at fault, empty where the file as a whole is.
+    """
+
+    def __init__(self, message: str, *, path: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.key = key
+
+
+class PolicyError(ConfigurationError):
+    """A policy that can't be used; nothing runs under it."""
+
+
+class AuditError(HostBridgeError):
+    """A record that could not be written, or a log that doesn't verify."""
+
+
+class SandboxError(HostBridgeError):
+    """The kernel can't be confined as asked: says what is missing and how to get it."""
+
+
+class SessionError(HostBridgeError):
+    """A bridge session that could not be started, or ended before its time."""
+
+
+class CallError(HostBridgeError):
+    """Ends one call. Tools raise it (or a subclass) for every outcome that is not a result.
+
+    The text reaches the kernel: name things as the kernel named them, never by a host path outside the workspace.
+    """
+
+    code = ErrorCode.FAILED
+
+    def __init__(self, message: str, *, rule_id: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.rule_id = rule_id
+        self.remedy = remedy
+
+
+class InvalidCallError(CallError):
+    """The arguments don't fit."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class UnknownToolError(CallError):
+    """No tool of that name."""
+
+    code = ErrorCode.UNKNOWN_TOOL
+
+
+class DeniedError(CallError):
+    """The policy or a person said no."""
+
+    code = ErrorCode.DENIED
+
+
+class BudgetError(CallError):
+    """The session has used up what it may use."""
+
+    code = ErrorCode.BUDGET_EXHAUSTED
+
+
+class CallTimeoutError(CallError):
+    """The call's deadline passed."""
+
+    code = ErrorCode.TIMED_OUT
+
+
+class CallCancelledError(CallError):
+    """The kernel, or the end of the session, cancelled the call."""
+
+    code = ErrorCode.CANCELLED
+
+
+class NotFoundError(CallError):
+    """What the call names doesn't exist."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class NotConfiguredError(CallError):
+    """The host lacks what the tool needs; the text says what to configure."""
+
+    code = ErrorCode.NOT_CONFIGURED
+
+
+class RecordError(CallError):
+    """The audit record could not be written, so the act was not done."""
+
+    code = ErrorCode.AUDIT_FAILED

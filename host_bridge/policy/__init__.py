@@ -1,0 +1,1 @@
+"""Who may do what: rules in, one decision out. Pure but for `loading`, which reads files, and `prompter`, which asks."""

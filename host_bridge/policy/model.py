@@ -1,0 +1,105 @@
+"""The nouns of a decision: effect, principal, resource, request, decision.
+
+Resources are canonical before they get here: links resolved, commands parsed, URLs split. A rule never sees raw text that
+somebody else could read differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Effect(enum.IntEnum):
+    """What a rule, or a whole policy, answers. Ordered: the largest of several wins (`deny-overrides`)."""
+
+    ALLOW = 1
+    ASK = 2
+    DENY = 3
+
+
+class Access(enum.StrEnum):
+    """What is done to a path. `WRITE` includes creating, replacing and deleting."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathResource:
+    """A file or folder.
+
+    Attributes:
+        path: Absolute, links resolved, no `.` or `..`.
+        relative: The same from the workspace, in POSIX spelling without a leading `./`; `""` is the workspace itself;
+            None when it lies outside.
+        access: What is done to it.
+    """
+
+    path: str
+    relative: str | None
+    access: Access
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommandResource:
+    """One simple command of a shell line.
+
+    Attributes:
+        argv: Exactly what execve gets; None when the line could not be understood, which no narrow rule may allow.
+        text: The line it stands in, as it will run.
+        folder: The working directory, as a `PathResource` path (absolute, canonical).
+    """
+
+    argv: tuple[str, ...] | None
+    text: str
+    folder: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UrlResource:
+    """A place on the network. `host` is lower case, without a trailing dot, IDNA-encoded; `path` includes the query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextResource:
+    """Anything else a rule may look at, such as a search query."""
+
+    text: str
+
+
+Resource = PathResource | CommandResource | UrlResource | TextResource
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """What is asked: who, with which tool, on what.
+
+    A call with several resources (a compound command, several URLs) is allowed when every one of them is; a call with none
+    is matched by rules that name the tool without a pattern.
+    """
+
+    principal: str
+    tool: str
+    resources: tuple[Resource, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer.
+
+    Attributes:
+        rule_id: `layer:line-or-index` of the rule that caused it, `"default"` if none matched.
+        reason: For people: one sentence.
+        remedy: The rule a person could add to get another answer, empty when there is none.
+    """
+
+    effect: Effect
+    rule_id: str = "default"
+    reason: str = ""
+    remedy: str = ""
