@@ -29,6 +29,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         endpoint: The ZeroMQ address to bind: `ipc://…` or `tcp://host:*`.
+        server_public_key: The bridge's CURVE key pair, Z85 text, made by the host so that it can tell the kernel at once.
         workspace: Absolute path of the folder relative paths start from.
         policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
         policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
@@ -46,6 +47,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     session_id: str
     endpoint: str
+    server_public_key: str
+    server_secret_key: str
     workspace: str
     principal: str = "default"
     profile: str = "workspace"
@@ -129,7 +132,6 @@ class Ready(ControlMessage, frozen=True, tag="ready"):
     """The endpoint is bound. `endpoint` has the real port where `*` was asked for."""
 
     endpoint: str
-    server_public_key: str
 
 
 class Refused(ControlMessage, frozen=True, tag="refused"):
