@@ -25,6 +25,7 @@ from .messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Pending,
     StatusReply,
     StatusRequest,
     ToolReply,
@@ -55,7 +56,7 @@ MAY_SEND: dict[tuple[Role, State], frozenset[type]] = {
     (Role.KERNEL, State.GREETED): frozenset({Heartbeat, Goodbye}),
     (Role.BRIDGE, State.GREETED): frozenset({Welcome, Heartbeat, Goodbye}),
     (Role.KERNEL, State.OPEN): frozenset({ToolRequest, StatusRequest, Cancel, Chunk, Credit, Heartbeat, Goodbye}),
-    (Role.BRIDGE, State.OPEN): frozenset({ToolReply, StatusReply, Chunk, Credit, Heartbeat, Goodbye}),
+    (Role.BRIDGE, State.OPEN): frozenset({ToolReply, StatusReply, Pending, Chunk, Credit, Heartbeat, Goodbye}),
     (Role.KERNEL, State.CLOSED): frozenset(),
     (Role.BRIDGE, State.CLOSED): frozenset(),
 }
@@ -154,7 +155,7 @@ class Connection:
             return self._spend(speaker, message, len(bulk[0]), error)  # type: ignore[arg-type]
         elif kind is Credit:
             return self._grant(speaker, message, error)  # type: ignore[arg-type]
-        elif kind is Cancel:
+        elif kind is Cancel or kind is Pending:
             return self._find(message.id, error) is not None  # type: ignore[union-attr]
         elif kind in LEADS_TO:
             self.state = LEADS_TO[kind]

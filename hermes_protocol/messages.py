@@ -172,6 +172,19 @@ class ToolReply(Message, frozen=True, tag="tool_reply"):
     bulk: FieldNames = ()
 
 
+class Pending(Message, frozen=True, tag="pending"):
+    """The call waits for what isn't its own work, such as a person's answer. Meanwhile its clock stands still.
+
+    Attributes:
+        seconds: How much later than its `timeout_seconds` said the call may be settled.
+        reason: For people.
+    """
+
+    id: CallId
+    seconds: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
+    reason: LongText = ""
+
+
 class Budget(Part, frozen=True):
     """One thing that is counted. `limit` is None where nothing is set."""
 
@@ -228,6 +241,7 @@ AnyMessage = (
     | Welcome
     | ToolRequest
     | ToolReply
+    | Pending
     | Chunk
     | Credit
     | Cancel
