@@ -1,0 +1,77 @@
+"""The command line, `hermes-runtime`: thin edges over the rest of the host, one module per group of commands.
+
+A command's module imports click and the standard library only; what it works with is imported when it runs. So `--help` and
+completion stay quick, and `policy check` doesn't load Jupyter.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from host_bridge.cli.boundary import Invocation, run_command, show_version
+
+COMMANDS = {
+    "run": "run",
+    "inspect": "notebooks",
+    "collect": "notebooks",
+    "validate": "notebooks",
+    "diff": "notebooks",
+    "tools": "tools",
+    "doctor": "doctor",
+    "kernel": "kernel",
+    "bridge": "bridge",
+    "policy": "policy",
+    "audit": "audit",
+    "completion": "completion",
+}
+"""Each command's module, in the order of the help: what one does every day first."""
+
+
+class CommandTable(click.Group):
+    """Imports a command's module when the command is looked at, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command: the attribute `<name>_command` of its module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"host_bridge.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.command(
+    "hermes-runtime",
+    cls=CommandTable,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 success, 1 a cell failed or a check found something, 2 bad usage or input, 3 denied by the policy, "
+    "4 timed out, 5 the kernel died, 6 the runtime itself can't work, 70 internal error, 130 cancelled.",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version.")
+@click.pass_context
+def hermes_runtime(context: click.Context) -> None:
+    """Run notebooks whose cells call tools through a host that decides, runs and records every call.
+
+    \b
+    hermes-runtime run report.ipynb out.ipynb -p days 7    execute a notebook
+    hermes-runtime doctor                                  see whether this machine can
+    """
+    context.ensure_object(Invocation)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; None takes the process's own.
+
+    Returns:
+        The exit code, one of `boundary.ExitCode`.
+    """
+    return run_command(hermes_runtime, arguments)

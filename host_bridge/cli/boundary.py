@@ -1,0 +1,156 @@
+"""Where exceptions become exit codes and one clear line: the command line's only `except`."""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from host_bridge.cli.output import print_json
+from host_bridge.errors import (
+    AuditError,
+    CallError,
+    ConfigurationError,
+    DeniedError,
+    HostBridgeError,
+    SandboxError,
+    SessionError,
+)
+
+PROGRAM = "hermes-runtime"
+
+
+class ExitCode(enum.IntEnum):
+    """What the process's exit says. `--help` and the README list the same numbers."""
+
+    SUCCESS = 0
+    FAILED = 1
+    USAGE = 2  # click's own, and the shells'
+    DENIED = 3
+    TIMED_OUT = 4
+    KERNEL_DIED = 5
+    UNUSABLE = 6
+    INTERNAL = 70  # sysexits.h: EX_SOFTWARE
+    CANCELLED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
+    BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader of a pipe went away
+
+
+# The first class that fits decides; everything else of the host's is bad input.
+_CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
+    (DeniedError, ExitCode.DENIED),
+    (ConfigurationError, ExitCode.USAGE),
+    (SessionError, ExitCode.UNUSABLE),
+    (SandboxError, ExitCode.UNUSABLE),
+    (AuditError, ExitCode.UNUSABLE),
+    (CallError, ExitCode.FAILED),
+)
+
+
+class Invocation:
+    """What one start of the program was asked about its manner of speaking.
+
+    Attributes:
+        json: Whether results and errors are JSON on standard output.
+        debug: Whether an error shows its traceback.
+    """
+
+    def __init__(self) -> None:
+        self.json = False
+        self.debug = bool(os.environ.get("HERMES_RUNTIME_DEBUG"))
+
+
+class Exit(Exception):  # noqa: N818 - not an error: a command's chosen exit code
+    """Ends the command with an exit code, its output being written already."""
+
+    def __init__(self, code: ExitCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def exit_code(error: HostBridgeError) -> ExitCode:
+    """Give an error's exit code."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.USAGE)
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run a command; whatever happens is told in one line (or JSON) and an exit code."""
+    invocation = Invocation()
+    try:
+        code = _run(command, arguments, invocation)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_output()
+        code = ExitCode.BROKEN_PIPE
+    return int(code)
+
+
+def _run(command: click.Command, arguments: Sequence[str] | None, invocation: Invocation) -> ExitCode:
+    try:
+        command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+    except Exit as error:
+        return error.code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        _report(invocation, error, type(error).__name__, error.format_message(), _usage_hint(error))
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt) as error:
+        _report(invocation, error, "Cancelled", "cancelled")
+        return ExitCode.CANCELLED
+    except HostBridgeError as error:
+        _report(invocation, error, type(error).__name__, str(error), **_details(error))
+        return exit_code(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _report(invocation, error, type(error).__name__, _os_message(error))
+        return ExitCode.USAGE
+    except Exception as error:
+        # A defect of ours: say so instead of blaming the input.
+        text = f"internal error: {type(error).__name__}: {error}. Run it again with --debug for the traceback."
+        _report(invocation, error, "InternalError", text)
+        return ExitCode.INTERNAL
+    return ExitCode.SUCCESS
+
+
+def _report(invocation: Invocation, error: BaseException, kind: str, message: str, hint: str = "", **details: Any) -> None:
+    if invocation.debug:
+        traceback.print_exception(error, file=sys.stderr)
+    if invocation.json:
+        print_json({"status": "error", "error": {"type": kind, "message": message, **details}})
+    else:
+        click.echo(f"{hint}{PROGRAM}: {message}", err=True)
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return ""
+    return f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n"
+
+
+def _details(error: HostBridgeError) -> dict[str, Any]:
+    return {key: value for key in ("path", "key", "rule_id", "remedy", "cell_index") if (value := getattr(error, key, None))}
+
+
+def _os_message(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def _silence_output() -> None:
+    # The interpreter flushes standard output once more while it ends; give it somewhere to write.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    """Print the distribution's version, for `--version`."""
+    if value:
+        click.echo(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        context.exit()
