@@ -175,6 +175,8 @@ class Tool(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     Arguments: ClassVar[type[msgspec.Struct]]
+    takes_anything: ClassVar[bool] = False
+    """Whether `prepare` gets the plain dict instead: for tools whose arguments are checked elsewhere."""
 
     def quick_prepare(self, arguments: Any, session: Session) -> bool:
         """Whether `prepare` touches nothing slow (network, remote file systems) for these arguments."""

@@ -1,0 +1,312 @@
+"""One bridge session, as a process: `python -m host_bridge.bridge --control-fd N`.
+
+The one place that knows every part. It reads its configuration from the control channel, builds policy, audit log, tools,
+dispatcher and server, says `Ready`, serves until the channel says `End` or closes, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hermes_protocol.errors import ErrorCode
+from hermes_protocol.messages import ToolReply
+from host_bridge import control
+from host_bridge.audit.log import AuditLog
+from host_bridge.audit.records import KernelStarted, PeerRefused, SessionClosed, SessionOpened
+from host_bridge.calls import RunningCall
+from host_bridge.dispatcher import Dispatcher
+from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, SessionError
+from host_bridge.memory import limit_memory, watch_memory
+from host_bridge.policy.loading import Policy, load_policy
+from host_bridge.policy.model import Decision
+from host_bridge.server import Server
+from host_bridge.sessions import SessionState
+from host_bridge.tools.host_provided import HostCalls, HostTool
+from host_bridge.tools.registry import load_tools
+
+END_SECONDS = 4.0  # for running calls to stop; a command gets TERM, two seconds, then KILL
+EXIT_MEMORY = 70  # sysexits' EX_SOFTWARE
+MAX_REPORTS = 10_000  # settled calls kept for a host application that doesn't read its channel
+
+
+class Bridge:
+    """Ties one session's parts together.
+
+    Args:
+        channel: The connected control channel.
+        config: What the session is.
+    """
+
+    def __init__(self, channel: socket.socket, config: control.SessionConfig, decoder: control.Decoder) -> None:
+        self._channel = channel
+        self._decoder = decoder
+        self._config = config
+        self._send_lock = threading.Lock()
+        self._reports: collections.deque[control.CallSettled] = collections.deque(maxlen=MAX_REPORTS)
+        self._questions: dict[str, tuple[threading.Event, list[str]]] = {}
+        self._reason = ""
+        self._calls = self._denied = 0
+        self._session = SessionState(config)
+        self._session.resources["original_rlimits"] = limit_memory(config.memory_bytes)
+        policy = self._load_policy()
+        self._registry = load_tools()
+        self._host_calls = HostCalls(self._send)
+        self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
+        self._log.append(self._opening(policy))
+        self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
+        self._server.dispatcher = self._dispatcher = Dispatcher(
+            self._session,
+            self._registry,
+            policy,
+            self._log,
+            ask=self._ask if config.interactive else None,
+            line=self._server,
+            settle=self._server.settle,
+        )
+
+    def _load_policy(self) -> Policy:
+        config = self._config
+        return load_policy(
+            profile=config.profile,
+            paths=config.policy_paths,
+            texts=config.policy_texts,
+            notebook_permissions=config.notebook_permissions,
+            principal=config.principal,
+        )
+
+    def _opening(self, policy: Policy) -> SessionOpened:
+        config = self._config
+        return SessionOpened(
+            session_id=config.session_id,
+            principal=config.principal,
+            profile=config.profile,
+            workspace=config.workspace,
+            notebook=config.notebook,
+            run_id=config.run_id,
+            confinement=config.confinement,
+            policy_digest=policy.digest,
+        )
+
+    def serve(self) -> None:
+        """Serve until the host application, a signal or the kernel's excess ends the session."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the host application's to handle
+        signal.signal(signal.SIGTERM, lambda *_: self._stop("the session process was told to end (SIGTERM)"))
+        watching = watch_memory(self._config.memory_bytes, self._outgrown)
+        self._send(control.Ready(endpoint=self._server.endpoint))
+        gc.freeze()  # what was imported lives as long as the process; the collector needn't visit it
+        self._server.run(self._channel.fileno(), self._read_control, self._send_reports)
+        watching.set()
+        self._finish()
+
+    def _stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._server.stop()
+        self._server.wake()
+
+    def _finish(self) -> None:
+        """End what runs, record the end, give everything back."""
+        self._server.end_calls(ErrorCode.SESSION_ENDED)
+        self._dispatcher.close()
+        self._session.close()
+        deadline = time.monotonic() + END_SECONDS
+        while self._server.open_calls and time.monotonic() < deadline:
+            self._server.turn(0.05)
+        self._server.close()
+        self._close_log()
+        self._send_reports()
+        self._try_send(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+
+    def _close_log(self) -> None:
+        try:
+            self._log.append(SessionClosed(reason=self._reason, calls=self._calls, denied=self._denied))
+        except AuditError as error:
+            print(error, file=sys.stderr, flush=True)  # the log then verifies as "not closed", which is the truth
+        self._log.close()
+
+    def _outgrown(self, size: int) -> None:
+        """The kernel's messages made this process too large: end it from the watchdog's thread, since the serving thread
+        may be the one that can't be reached."""
+        self._reason = (
+            f"the kernel made its bridge hold {size >> 20} MiB, over the limit of {self._config.memory_bytes >> 20} MiB; "
+            "the session was ended"
+        )
+        self._session.close()
+        self._close_log()
+        self._try_send(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+        os._exit(EXIT_MEMORY)
+
+    # the control channel -----------------------------------------------------------------------------------------------
+
+    def _read_control(self) -> None:
+        try:
+            data = self._channel.recv(1 << 20)
+            for message in self._decoder.feed(data):
+                self._handle(message)
+        except (OSError, HostBridgeError) as error:
+            self._stop(f"the host application can't be served any more: {error}")
+            return
+        if not data:
+            self._stop("the host application is gone")
+
+    def _handle(self, message: control.ControlMessage) -> None:
+        match message:
+            case control.CellStarted():
+                self._session.cell_index = message.index
+            case control.CellSettled():
+                if self._session.cell_index == message.index:
+                    self._session.cell_index = None
+                if message.cancel:
+                    self._server.cancel_cell(message.index)
+            case control.KernelStarting():
+                self._log.append(KernelStarted(public_key=message.public_key))
+                self._server.accept_key(message.public_key)
+            case control.Answer():
+                self._answered(message)
+            case control.HostToolReply():
+                self._host_calls.answer(message)
+            case control.ProvideTools():
+                for tool in message.tools:
+                    self._registry.add(HostTool(tool["name"], tool.get("summary", ""), self._host_calls))
+            case control.End():
+                self._server.stop()
+            case _:
+                self._stop(f"the host application sent {type(message).__name__}, which only a session may send")
+
+    def _send(self, message: control.ControlMessage) -> None:
+        with self._send_lock:
+            control.send(self._channel, message)
+
+    def _try_send(self, message: control.ControlMessage) -> None:
+        try:
+            self._send(message)
+        except SessionError as error:
+            print(f"{message}: {error}", file=sys.stderr, flush=True)
+
+    # what happens to calls ---------------------------------------------------------------------------------------------
+
+    def _report(self, call: RunningCall, reply: ToolReply) -> None:
+        failure = reply.failure
+        outcome = failure.code.value if failure else "ok"
+        self._calls += 1
+        self._denied += outcome == ErrorCode.DENIED
+        self._reports.append(
+            control.CallSettled(
+                call_id=call.call_id,
+                tool=call.request.tool,
+                outcome=outcome,
+                cell_index=call.cell_index,
+                duration_seconds=time.monotonic() - call.started,
+                rule_id=failure.rule_id if failure else "",
+            )
+        )
+
+    def _send_reports(self) -> None:
+        # Only before waiting: reporting must not stand between a reply and the kernel's next call.
+        while self._reports:
+            self._try_send(self._reports.popleft())
+
+    def _record_refusal(self, code: ErrorCode, text: str) -> None:
+        try:
+            self._log.append(PeerRefused(code=code.value, message=text))
+        except AuditError as error:
+            self._stop(str(error))
+
+    def _ask(self, call: RunningCall, shown: Mapping[str, Any], decision: Decision) -> str:
+        """Put a question to the host application and wait, on the call's worker. Its clock stands still meanwhile."""
+        seconds = self._config.ask_timeout_seconds
+        answered, answers = self._questions[call.call_id] = threading.Event(), []
+        call.on_end(answered.set)
+        call.extend(seconds)
+        self._server.send_pending(call, seconds, "waiting for a person's permission")
+        started = time.monotonic()
+        try:
+            self._send(
+                control.Asked(
+                    question_id=call.call_id,
+                    tool=call.request.tool,
+                    shown=dict(shown),
+                    rule_id=decision.rule_id,
+                    reason=decision.reason,
+                    principal=self._config.principal,
+                    cell_index=call.cell_index,
+                    timeout_seconds=seconds,
+                )
+            )
+            answered.wait(seconds)
+        finally:
+            del self._questions[call.call_id]
+            call.extend(time.monotonic() - started - seconds)
+        return answers[0] if answers else "no"
+
+    def _answered(self, answer: control.Answer) -> None:
+        waiting = self._questions.get(answer.question_id)
+        if waiting is not None:
+            waiting[1].append(answer.answer)
+            waiting[0].set()
+
+
+def open_session(channel: socket.socket) -> Bridge:
+    """Read `Open` and build the session.
+
+    Raises:
+        HostBridgeError: It can't be built; the host application was told.
+    """
+    decoder = control.Decoder()
+    messages: list[control.ControlMessage] = []
+    while not messages:
+        data = channel.recv(1 << 20)
+        if not data:
+            raise SessionError("the host application closed the control channel before opening a session")
+        messages = decoder.feed(data)
+    first = messages.pop(0)
+    if not isinstance(first, control.Open):
+        raise SessionError(f"a session begins with Open, got {type(first).__name__}")
+    try:
+        bridge = Bridge(channel, first.config, decoder)
+        for message in messages:
+            bridge._handle(message)
+    except HostBridgeError as error:
+        place = error if isinstance(error, ConfigurationError) else None
+        refused = control.Refused(
+            error=type(error).__name__,
+            message=str(error),
+            path=place.path if place else "",
+            key=place.key if place else "",
+        )
+        control.send(channel, refused)
+        raise
+    return bridge
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one session; the exit code says whether it could be opened."""
+    parser = argparse.ArgumentParser(prog="host_bridge.bridge", description="One bridge session; started by the host.")
+    parser.add_argument("--control-fd", type=int, required=True, help="descriptor of the connected control channel")
+    options = parser.parse_args(arguments)
+    channel = socket.socket(fileno=options.control_fd)
+    channel.set_inheritable(False)
+    os.chdir("/")  # holds no folder busy, and no relative name can mean anything here
+    try:
+        bridge = open_session(channel)
+    except HostBridgeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    bridge.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    # A tool that can't be stopped must not keep the process: nothing is left to do, so nothing is waited for.
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

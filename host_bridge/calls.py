@@ -1,0 +1,188 @@
+"""One call while it lives: its clock, its end, and the bytes that travel for it. Implements `tools.interface.CallContext`."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from hermes_protocol.errors import ErrorCode
+from hermes_protocol.messages import ToolRequest
+from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, InvalidCallError
+from host_bridge.policy.model import Resource
+from host_bridge.sessions import SessionState
+from host_bridge.tools.interface import Bytes
+
+MAX_CHUNK_BYTES = 1 * 2**20  # per-message costs vanish, and a cancelled call has little on its way
+
+
+class Line(Protocol):
+    """How a call reaches its kernel from any thread: the server implements it."""
+
+    def send_chunk(self, call: RunningCall, stream: str, data: Bytes) -> None:
+        """Queue one chunk, waiting for room in the server's outbox; gives up when the call ends."""
+
+    def send_credit(self, call: RunningCall, size: int) -> None:
+        """Tell the kernel that it may upload so many bytes more."""
+
+
+class RunningCall:
+    """See `CallContext`, whose methods are documented there.
+
+    Attributes:
+        peer: Whatever the server knows the kernel's connection by.
+        ended: Why the call is over for the kernel, None while it isn't. Set once.
+        settled: Whether the reply has left; from then on nothing may be sent for it.
+        running: Whether its tool has been given control.
+        reserved: Whether it holds a place in the session's budgets.
+        emitted_bytes: What was streamed so far.
+    """
+
+    def __init__(
+        self,
+        request: ToolRequest,
+        *,
+        call_id: str,
+        peer: object,
+        session: SessionState,
+        line: Line,
+        authorise: Callable[[tuple[Resource, ...]], None],
+        upload_bytes: int,
+    ) -> None:
+        self.request = request
+        self.call_id = call_id
+        self.peer = peer
+        self.session = session
+        self.started = time.monotonic()
+        self.deadline = self.started + request.timeout_seconds
+        self.cell_index = session.cell_index
+        self.ended: ErrorCode | None = None
+        self.settled = False
+        self.running = False
+        self.reserved = False
+        self.emitted_bytes = 0
+        self.result_hash = hashlib.sha256()
+        self._line = line
+        self._authorise = authorise
+        self._credit = request.window_bytes
+        self._upload_bytes = upload_bytes
+        self._pieces: collections.deque[tuple[bytes, bool]] = collections.deque()
+        self._callbacks: list[Callable[[], None]] = []
+        self._changed = threading.Condition()
+        self._claimed = threading.Lock()
+
+    # what tools call, on the worker's thread
+
+    def remaining_seconds(self) -> float:
+        """See `CallContext`."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def check(self) -> None:
+        """See `CallContext`."""
+        if time.monotonic() >= self.deadline:
+            self.end(ErrorCode.TIMED_OUT)
+        if self.ended is not None:
+            raise self.ending()
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """See `CallContext`."""
+        with self._changed:
+            if self.ended is None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def emit(self, stream: str, data: Bytes) -> None:
+        """See `CallContext`."""
+        view = memoryview(data)
+        while view:
+            size = self._take_credit(len(view))
+            # bytes() copies only what a caller could change under the socket's feet
+            piece = data if size == len(data) and type(data) is bytes else bytes(view[:size])
+            self.result_hash.update(piece)
+            self.emitted_bytes += size
+            self._line.send_chunk(self, stream, piece)
+            view = view[size:]
+
+    def body(self) -> Iterator[bytes]:
+        """See `CallContext`."""
+        if not self.request.upload:
+            raise InvalidCallError("no bytes were sent with this call: give them as an upload")
+        last = False
+        while not last:
+            with self._changed:
+                while not self._pieces:
+                    self._wait()
+                piece, last = self._pieces.popleft()
+            yield piece
+            if piece and not last:
+                self._line.send_credit(self, len(piece))
+
+    def authorise(self, *resources: Resource) -> None:
+        """See `CallContext`."""
+        self._authorise(resources)
+
+    # what the server calls, on its own thread
+
+    def end(self, code: ErrorCode) -> None:
+        """End the call for the kernel, whatever its tool is doing. The first reason counts."""
+        with self._changed:
+            if self.ended is not None:
+                return
+            self.ended = code
+            callbacks, self._callbacks = self._callbacks, []
+            self._pieces.clear()
+            self._changed.notify_all()
+        for callback in callbacks:
+            callback()
+
+    def ending(self) -> CallError:
+        """Say why the call is over, as the error its kernel gets."""
+        if self.ended is ErrorCode.CANCELLED:
+            return CallCancelledError(f"{self.request.tool} was cancelled")
+        if self.ended is ErrorCode.SESSION_ENDED:
+            return CallCancelledError(f"the session ended before {self.request.tool} did")
+        return CallTimeoutError(
+            f"{self.request.tool} did not end within {self.request.timeout_seconds:g} s; give it a larger timeout"
+        )
+
+    def claim(self) -> bool:
+        """Whether the caller is the one who settles this call: true for the first to ask, false for all others."""
+        return self._claimed.acquire(blocking=False)
+
+    def add_credit(self, size: int) -> None:
+        """The kernel can hold so many bytes more."""
+        with self._changed:
+            self._credit += size
+            self._changed.notify_all()
+
+    def add_piece(self, data: bytes, last: bool) -> None:
+        """A piece of the upload arrived."""
+        with self._changed:
+            if self.ended is None:
+                self._pieces.append((data, last))
+                self._changed.notify_all()
+
+    def extend(self, seconds: float) -> None:
+        """Give back time that the call spent waiting for somebody else."""
+        self.deadline += seconds
+
+    def _take_credit(self, wanted: int) -> int:
+        with self._changed:
+            while self._credit == 0:
+                self._wait()
+            if self.ended is not None:
+                raise self.ending()
+            size = min(wanted, self._credit, MAX_CHUNK_BYTES)
+            self._credit -= size
+            return size
+
+    def _wait(self) -> None:
+        """Wait for a change, with the lock held. Raises when the call is over."""
+        if self.ended is not None:
+            raise self.ending()
+        # A little past the deadline, which the server's clock turns into an end.
+        self._changed.wait(max(0.0, self.deadline - time.monotonic()) + 1.0)

@@ -1,0 +1,298 @@
+"""The life of one call: canonicalise, decide, ask, record, run, record, reply.
+
+Quick calls (a small file on a local disk) go through all of it on the server's thread, which saves two thread switches;
+everything that could wait runs on a bounded pool of workers, so one slow tool delays nobody. This is also the one boundary
+where exceptions become replies.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import msgspec
+
+from hermes_protocol.errors import ErrorCode
+from hermes_protocol.frames import Frame
+from hermes_protocol.messages import Failure, ToolReply, ToolRequest
+from host_bridge.audit.log import AuditLog
+from host_bridge.audit.records import CallDecided, CallSettled
+from host_bridge.calls import Line, RunningCall
+from host_bridge.errors import (
+    AuditError,
+    CallError,
+    DeniedError,
+    InvalidCallError,
+    RecordError,
+)
+from host_bridge.policy.engine import decide
+from host_bridge.policy.loading import Policy
+from host_bridge.policy.model import AccessRequest, Decision, Effect, Resource
+from host_bridge.sessions import SessionState, call_digest
+from host_bridge.tools.interface import Bytes, Call, Tool, ToolOutput
+from host_bridge.tools.registry import Registry
+
+_NO_BULK: Mapping[str, Bytes] = {}
+
+
+class Asker(Protocol):
+    """Puts a question to a person and waits, bounded, for the answer."""
+
+    def __call__(self, call: RunningCall, shown: Mapping[str, Any], decision: Decision) -> str:
+        """Give `"once"`, `"session"` or `"no"`."""
+
+
+class Dispatcher:
+    """Takes requests from the server and settles each exactly once.
+
+    Args:
+        session: Whose calls these are.
+        registry: The tools there are.
+        policy: The rules in force.
+        log: Where calls are recorded; what can't be recorded isn't done.
+        ask: Asks a person, None where nobody is there.
+        line: How a running call reaches its kernel.
+        settle: Hands a reply to the server, from any thread.
+        workers: How many calls may run at the same time; the others wait their turn.
+    """
+
+    def __init__(
+        self,
+        session: SessionState,
+        registry: Registry,
+        policy: Policy,
+        log: AuditLog,
+        *,
+        ask: Asker | None,
+        line: Line,
+        settle: Callable[[RunningCall, ToolReply, Sequence[Frame]], None],
+        workers: int = 32,
+    ) -> None:
+        self._session = session
+        self._registry = registry
+        self._policy = policy
+        self._log = log
+        self._ask = ask
+        self._line = line
+        self._settle = settle
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="call")
+        self._next_call = 0
+
+    def open(self, request: ToolRequest, peer: object, upload_bytes: int) -> RunningCall:
+        """Make the call that a request asks for; `start` sets it going."""
+        self._next_call += 1
+        return RunningCall(
+            request,
+            call_id=f"{self._session.config.session_id}-{self._next_call}",
+            peer=peer,
+            session=self._session,
+            line=self._line,
+            authorise=lambda resources: self._authorise(request.tool, resources),
+            upload_bytes=upload_bytes,
+        )
+
+    def start(self, call: RunningCall, bulk: Sequence[Frame]) -> None:
+        """Begin a call, on the server's thread. Returns soon: at once for what could wait."""
+        try:
+            tool = self._registry.find(call.request.tool)
+            arguments = _arguments(tool, call.request, bulk)
+            self._session.budgets.reserve()
+            call.reserved = True
+            quick = tool.quick_prepare(arguments, self._session)
+        except Exception as error:
+            self._refuse(call, error)
+            return
+        if quick:
+            self._advance(call, tool, arguments, on_server=True)
+        else:
+            self._pool.submit(self._advance, call, tool, arguments, on_server=False)
+
+    def give_up(self, call: RunningCall) -> None:
+        """Settle a call that has ended, whether or not its tool stops: the kernel must not wait for ever."""
+        if call.claim():
+            self._reply_failure(call, call.ending(), recorded=call.running)
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _advance(self, call: RunningCall, tool: Tool, arguments: Any, *, on_server: bool) -> None:
+        prepared: Call | None = None
+        try:
+            self._session.check_cell()
+            call.check()
+            prepared = tool.prepare(arguments, self._session)
+            decision = decide(
+                self._policy, AccessRequest(self._session.config.principal, tool.name, prepared.resources)
+            )
+            if on_server and (decision.effect is Effect.ASK or not prepared.quick):
+                self._pool.submit(self._finish, call, tool, prepared, decision)
+                return
+        except Exception as error:
+            if prepared is not None:
+                prepared.close()
+            self._refuse(call, error)
+            return
+        self._finish(call, tool, prepared, decision)
+
+    def _finish(self, call: RunningCall, tool: Tool, prepared: Call, decision: Decision) -> None:
+        acted = False
+        try:
+            try:
+                digest = call_digest(tool.name, prepared.shown)
+                decision = self._answer(call, prepared, decision, digest)
+                self._record_decided(call, prepared.shown, digest, decision)
+                if decision.effect is not Effect.ALLOW:
+                    raise DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
+                acted = call.running = True
+                call.check()
+                output = prepared.run(call)
+            finally:
+                prepared.close()
+        except Exception as error:
+            if call.claim():
+                self._reply_failure(call, error, recorded=acted)
+        else:
+            if call.claim():
+                self._reply_result(call, output)
+
+    def _answer(self, call: RunningCall, prepared: Call, decision: Decision, digest: str) -> Decision:
+        """Turn an ask into a yes or a no."""
+        if decision.effect is not Effect.ASK:
+            return decision
+        if self._session.is_granted(digest):
+            return Decision(Effect.ALLOW, decision.rule_id, "a person allowed this call for the session")
+        if self._ask is None:
+            reason = f"{decision.reason}; the rule asks a person and nobody is there to ask"
+            return Decision(Effect.DENY, decision.rule_id, reason, decision.remedy)
+        answer = self._ask(call, prepared.shown, decision)
+        if answer == "session":
+            self._session.grant(digest)
+        if answer in ("once", "session"):
+            return Decision(Effect.ALLOW, decision.rule_id, f"a person allowed it: {answer}")
+        return Decision(Effect.DENY, decision.rule_id, "a person was asked and did not allow it", decision.remedy)
+
+    def _authorise(self, tool: str, resources: tuple[Resource, ...]) -> None:
+        decision = decide(self._policy, AccessRequest(self._session.config.principal, tool, resources))
+        if decision.effect is not Effect.ALLOW:
+            raise DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
+
+    def _refuse(self, call: RunningCall, error: Exception) -> None:
+        """End a call that never came to be decided by a rule."""
+        if not call.claim():
+            return
+        failure = _failure(error, call.request.tool)
+        rule_id = failure.rule_id or f"request:{failure.code}"
+        arguments = call.request.arguments
+        try:
+            self._record_decided(
+                call,
+                arguments,
+                call_digest(call.request.tool, arguments),
+                Decision(Effect.DENY, rule_id, failure.message),
+            )
+        except RecordError as unrecorded:
+            error = unrecorded
+        self._reply_failure(call, error, recorded=False)
+
+    def _record_decided(self, call: RunningCall, shown: Mapping[str, Any], digest: str, decision: Decision) -> None:
+        config = self._session.config
+        record = CallDecided(
+            call_id=call.call_id,
+            session_id=config.session_id,
+            principal=config.principal,
+            notebook=config.notebook,
+            run_id=config.run_id,
+            cell_index=call.cell_index,
+            tool=call.request.tool,
+            arguments=dict(shown),
+            arguments_digest=digest,
+            effect=decision.effect.name.lower(),
+            rule_id=decision.rule_id,
+            reason=decision.reason,
+        )
+        try:
+            self._log.append(record)
+        except AuditError as error:
+            _report(error)
+            raise RecordError(
+                "the call could not be recorded, so it was not done; see the host's disk and log"
+            ) from error
+
+    def _reply_result(self, call: RunningCall, output: ToolOutput) -> None:
+        result_bytes = call.emitted_bytes
+        digest = call.result_hash
+        for content in output.bulk.values():
+            digest.update(content)
+            result_bytes += len(content)
+        try:
+            digest.update(msgspec.json.encode(output.value))
+            reply = ToolReply(id=call.request.id, result=output.value, bulk=tuple(output.bulk))
+            self._record_settled(call, "ok", digest.hexdigest(), result_bytes)
+        except Exception as error:
+            self._reply_failure(call, error)
+            return
+        self._settle(call, reply, [_frame(content) for content in output.bulk.values()])
+
+    def _reply_failure(self, call: RunningCall, error: Exception, *, recorded: bool = True) -> None:
+        failure = _failure(error, call.request.tool)
+        if recorded:
+            try:
+                self._record_settled(call, failure.code.value, "", call.emitted_bytes)
+            except AuditError as unrecorded:
+                _report(unrecorded)  # the act is done or has failed; the next call finds the log closed
+        self._settle(call, ToolReply(id=call.request.id, failure=failure), ())
+
+    def _record_settled(self, call: RunningCall, outcome: str, digest: str, size: int) -> None:
+        self._log.append(
+            CallSettled(
+                call_id=call.call_id,
+                outcome=outcome,
+                duration_seconds=round(time.monotonic() - call.started, 6),
+                result_digest=digest,
+                result_bytes=size,
+            )
+        )
+
+
+def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
+    arguments: dict[str, Any] = request.arguments
+    if bulk or request.upload:
+        named: dict[str, Any] = {name: bytes(frame) for name, frame in zip(request.bulk, bulk, strict=True)}
+        if request.upload:
+            named[request.upload] = {}
+        if len(named) != len(bulk) + bool(request.upload) or not arguments.keys().isdisjoint(named):
+            raise InvalidCallError("an argument was given twice")
+        arguments = {**arguments, **named}
+    if tool.takes_anything:
+        return arguments
+    try:
+        # With `bytes` declared native, text is not silently taken for base64.
+        return msgspec.convert(arguments, type=tool.Arguments, builtin_types=(bytes,))
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise InvalidCallError(f"{tool.name}: {error}") from None
+
+
+def _failure(error: Exception, tool: str) -> Failure:
+    """The one place where exceptions become what the kernel sees."""
+    if isinstance(error, CallError):
+        return Failure(
+            code=error.code, message=str(error)[:16_000], rule_id=error.rule_id[:256], remedy=error.remedy[:16_000]
+        )
+    _report(error)
+    return Failure(
+        code=ErrorCode.INTERNAL, message=f"the host could not finish {tool}: a defect of the host, described in its log"
+    )
+
+
+def _report(error: Exception) -> None:
+    # The session's stderr is the host's log: a traceback there is for the administrator and never for the kernel.
+    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+
+
+def _frame(content: Bytes) -> Frame:
+    return bytes(content) if isinstance(content, bytearray) else content
