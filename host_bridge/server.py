@@ -163,7 +163,7 @@ class Server:
         ]
         while not self._stopping:
             on_idle()
-            ready: set[Any] = {source for source, _ in zmq.zmq_poll(items, self._timeout())}
+            ready: set[Any] = {source for source, _ in zmq.zmq_poll(items, self._timeout())}  # type: ignore[arg-type]
             if control in ready:
                 on_control()
             if self._zap in ready:
@@ -266,7 +266,7 @@ class Server:
     def _receive_batch(self) -> None:
         for _ in range(BATCH):
             self._receive()
-            if not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+            if not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
                 break
 
     def _receive(self) -> None:
