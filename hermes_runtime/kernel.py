@@ -1,0 +1,222 @@
+"""The kernel: `python -m hermes_runtime.kernel -f {connection_file}`.
+
+ipykernel, with what a notebook of this product needs and without what was measured to go wrong in it:
+
+- `hermes` is there in every notebook, next to the magics `%hermes` and `%%terminal`;
+- the session's ticket is read before the first cell and can't be found in the process afterwards;
+- history stays in memory: a notebook run is no place to write what somebody typed to a database in their home;
+- an execution request is answered whatever moment an interrupt picks, and a top-level `await` is interrupted at once;
+- a graceful shutdown doesn't wait for a thread that has nothing left to say.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import signal
+import sys
+import threading
+import warnings
+from typing import Any, ClassVar
+
+import IPython
+import ipykernel
+from IPython.core.profiledir import ProfileDir
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.zmqshell import ZMQInteractiveShell
+from jupyter_client.session import Session
+from traitlets import Type
+from traitlets.config import Config
+
+from . import _environment_block
+from ._interrupts import SignalWakeup
+
+_JOIN_SECONDS = 5.0
+"""How long a shutdown waits for the control thread: as long as jupyter_client waits before it kills the process."""
+
+
+class _MissingSdk:
+    """Stands for `hermes` where it can't be imported: a notebook that doesn't need it runs, one that does learns why not."""
+
+    def __init__(self, error: ImportError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what completion and display look for
+            raise AttributeError(name)
+        raise ImportError(
+            f"hermes.{name} is not there because hermes_runtime can't be imported in {sys.executable}: {self._error}. "
+            "Install hermes-runtime, or what it lacks, into that environment and restart the kernel."
+        ) from self._error
+
+
+class HermesShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython publishes no types
+    """The shell that runs the cells."""
+
+    def init_user_ns(self) -> None:
+        """Fill a new or reset namespace; `hermes` counts as part of the house, so `%who` doesn't list it."""
+        super().init_user_ns()
+        self.push({"hermes": self._sdk()}, interactive=False)
+
+    def _sdk(self) -> Any:
+        try:
+            import hermes_runtime
+        except ImportError as error:
+            self.log.error("hermes_runtime can't be imported, so no tool can be called: %s", error)
+            return _MissingSdk(error)
+        return hermes_runtime
+
+    def init_magics(self) -> None:
+        """Register the magics."""
+        super().init_magics()
+        try:
+            from ._magics import load_ipython_extension
+        except ImportError:
+            return  # `hermes` says why when it is used
+        load_ipython_extension(self)
+
+
+class HermesKernel(IPythonKernel):  # type: ignore[misc]
+    """ipykernel's kernel, answering every request once and waking up for every interrupt."""
+
+    shell_class = Type(HermesShell)
+    implementation = "hermes"
+    _wakeup: SignalWakeup | None = None
+
+    @property
+    def implementation_version(self) -> str:  # type: ignore[override]
+        """The version of this distribution."""
+        return _version()
+
+    @property
+    def banner(self) -> str:  # type: ignore[override]
+        """What a console shows first."""
+        return (
+            f"Hermes runtime {_version()} (Python {platform.python_version()}, IPython {IPython.__version__}, "
+            f"ipykernel {ipykernel.__version__})\n"
+            "Tools are in `hermes`: hermes.tools() lists them, %hermes status says which session this is.\n"
+        )
+
+    def start(self) -> None:
+        """Start serving requests."""
+        super().start()
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup = SignalWakeup(self.io_loop.asyncio_loop)
+            self._wakeup.arm()
+
+    def pre_handler_hook(self) -> None:
+        """Before each request: let an interrupt through, and let it wake the loop even if a cell took that away."""
+        if self._wakeup is not None and threading.current_thread() is threading.main_thread():
+            self._wakeup.arm()
+        super().pre_handler_hook()
+
+    async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Execute a cell, and answer also when the interrupt came before the cell began.
+
+        ipykernel logs such an interrupt and answers nothing, so the client waits for ever.
+        """
+        try:
+            await super().execute_request(stream, ident, parent)
+        except KeyboardInterrupt:
+            self.session.send(stream, "execute_reply", self._interrupted_reply(), parent, ident=ident)
+
+    async def do_execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run a cell's code. From its end until its reply is sent there is nothing left to interrupt."""
+        try:
+            reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
+        except KeyboardInterrupt:
+            _ignore_interrupts()
+            return self._interrupted_reply()
+        finally:
+            _ignore_interrupts()
+        return reply
+
+    def _interrupted_reply(self) -> dict[str, Any]:
+        error = {"ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt: "]}
+        self.send_response(self.iopub_socket, "error", error, ident=self._topic("error"))
+        return {
+            "status": "error",
+            **error,
+            "execution_count": self.execution_count,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("hermes-runtime")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"  # the packages were put on the path without their distribution
+
+
+def _ignore_interrupts() -> None:
+    # The hook after each request puts back what was in force before it.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class HermesKernelApp(IPKernelApp):  # type: ignore[misc]
+    """Starts the kernel that a notebook of this product runs in.
+
+    Takes ipykernel's options and reads its configuration files, so what configures `python3` kernels configures this one.
+    """
+
+    name = "hermes-kernel"
+    description = __doc__
+    subcommands: ClassVar[dict[str, Any]] = {}  # ipykernel's own would install a kernel spec that starts something else
+    config_file_name = "ipython_kernel_config"
+    classes = [HermesKernel, HermesShell, ProfileDir, Session]
+    kernel_class = Type(HermesKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
+
+    def init_connection_file(self) -> None:
+        """Read what this process was handed: the connection file, and the ticket of its bridge session."""
+        try:
+            from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
+
+            from . import _settings
+
+            _settings.load()
+        except (ImportError, OSError, ValueError) as error:
+            # The kernel is of use without tools, and a call of one says again what is wrong.
+            self.log.error("The session ticket can't be read, so no tool can be called: %s", error)
+        else:
+            if not _environment_block.wipe([TICKET_FILE_VARIABLE, TICKET_VARIABLE]):
+                self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
+        super().init_connection_file()
+
+    def init_kernel(self) -> None:
+        """Create the kernel, with defaults that a configuration file or an option overrides."""
+        sections = ("HistoryAccessorBase", "HistoryAccessor", "HistoryManager")
+        if not any("hist_file" in self.config.get(section, {}) for section in sections):
+            # A default by option would make ipykernel refuse the user's own: it takes each option once.
+            self.update_config(Config({"HistoryManager": {"hist_file": ":memory:"}}))
+        # In a notebook the advice is wrong: `exit` ends the kernel under the cells that follow.
+        warnings.filterwarnings("ignore", message="To exit: use 'exit'")
+        super().init_kernel()
+
+    def start(self) -> None:
+        """Serve until the kernel is told to stop."""
+        super().start()
+        self._join_control_thread()
+
+    def _join_control_thread(self) -> None:
+        """Let the control thread finish while the thread that publishes its last words is still there.
+
+        Left to the exit handlers, which stop the publishing thread first, it waits for that thread's acknowledgement in
+        one shutdown of ten, and the process hangs until somebody kills it.
+        """
+        thread = self.control_thread
+        if thread is not None and thread.is_alive():
+            thread.stop()
+            thread.join(_JOIN_SECONDS)
+
+
+def main() -> None:
+    """Run the kernel application; what `python -m hermes_runtime.kernel` does."""
+    HermesKernelApp.launch_instance()
+
+
+if __name__ == "__main__":
+    main()
