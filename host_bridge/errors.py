@@ -42,6 +42,28 @@ class SessionError(HostBridgeError):
     """A bridge session that could not be started, or ended before its time."""
 
 
+class NotebookError(HostBridgeError):
+    """A notebook that can't be read or used.
+
+    Attributes:
+        path: The file, empty where the notebook came from elsewhere.
+        cell_index: The cell at fault, None where it is none in particular.
+    """
+
+    def __init__(self, message: str, *, path: str = "", cell_index: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.cell_index = cell_index
+
+
+class OutputError(NotebookError):
+    """A notebook that can't be saved where it should be."""
+
+
+class KernelStartError(HostBridgeError):
+    """A kernel that is not installed, or did not come up."""
+
+
 class CallError(HostBridgeError):
     """Ends one call. Tools raise it (or a subclass) for every outcome that is not a result.
 
