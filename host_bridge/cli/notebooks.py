@@ -9,7 +9,8 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import debug_option, json_option
-from host_bridge.cli.output import one_line, print_json, table
+from host_bridge.cli.output import print_json, table
+from host_bridge.policy.display import one_line
 
 
 @click.command("inspect")

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from host_bridge.cli.output import one_line, plain
+from host_bridge.cli.output import plain
+from host_bridge.policy.display import one_line
 
 if TYPE_CHECKING:
     from host_bridge.control import Asked

@@ -1,0 +1,104 @@
+"""A real call through everything: a kernel is started, a cell in it reads a file through the bridge, the log is verified."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from host_bridge.doctor.finding import Finding, failure, ok
+from host_bridge.doctor.kernels import KERNEL_NAME
+from host_bridge.errors import HostBridgeError
+
+_SECONDS = 60.0  # a cold kernel on a loaded machine takes a few
+_CALLS = 50
+_TEXT = "the file the doctor reads\n"
+_CELL = f"""
+import json, statistics, time
+import hermes_runtime as hermes
+times = []
+for _ in range({_CALLS}):
+    begin = time.perf_counter()
+    text = hermes.read_file("probe.txt")
+    times.append(time.perf_counter() - begin)
+print(json.dumps({{"text": text, "first": times[0], "median": statistics.median(times)}}))
+"""
+
+
+def examine() -> Iterator[Finding]:
+    """Make the round trip."""
+    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+        workspace = Path(folder, "workspace")
+        workspace.mkdir()
+        (workspace / "probe.txt").write_text(_TEXT)
+        yield _round_trip(workspace, Path(folder, "audit.jsonl"))
+
+
+def _round_trip(workspace: Path, log: Path) -> Finding:
+    begin = time.monotonic()
+    try:
+        answer, started = _call(workspace, log)
+        records = _verify(log)
+    except (HostBridgeError, OSError, RuntimeError, TimeoutError) as error:
+        remedy = "mend what fails above; if nothing does, run `hermes-runtime --debug doctor`"
+        return failure("round trip", f"a kernel could not make a tool call: {error}", remedy)
+    if answer["text"] != _TEXT:
+        return failure("round trip", f"read_file gave {answer['text']!r}", "report this as a defect")
+    facts = {
+        "kernel_start_seconds": round(started, 3),
+        "first_call_milliseconds": round(answer["first"] * 1e3, 3),
+        "median_call_milliseconds": round(answer["median"] * 1e3, 3),
+        "audit_records": records,
+        "seconds": round(time.monotonic() - begin, 3),
+    }
+    text = (
+        f"kernel ready in {started:.2f} s; {_CALLS} × read_file, median {answer['median'] * 1e3:.2f} ms, "
+        f"first {answer['first'] * 1e3:.1f} ms; {records} audit records verified"
+    )
+    return ok("round trip", text, **facts)
+
+
+def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float]:
+    """Run the cell in a kernel of its own. Gives what it printed, and how long the kernel took to be ready."""
+    from jupyter_client.manager import KernelManager
+
+    from host_bridge.provisioning.options import LaunchOptions
+
+    options = LaunchOptions(workspace=str(workspace), principal="doctor", profile="read-only", audit_path=str(log))
+    manager = KernelManager(kernel_name=KERNEL_NAME)
+    begin = time.monotonic()
+    manager.start_kernel(hermes=options, cwd=str(workspace))
+    try:
+        client = manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=_SECONDS)
+            started = time.monotonic() - begin
+            return json.loads(_execute(client)), started
+        finally:
+            client.stop_channels()
+    finally:
+        manager.shutdown_kernel(now=False)
+
+
+def _execute(client: Any) -> str:
+    printed: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(_CELL, timeout=_SECONDS, output_hook=collect, allow_stdin=False)
+    content = reply["content"]
+    if content["status"] != "ok":
+        raise RuntimeError(f"{content.get('ename', 'aborted')}: {content.get('evalue', '')}")
+    return "".join(printed)
+
+
+def _verify(log: Path) -> int:
+    from host_bridge.audit.log import verify
+
+    return verify(log).records
