@@ -1,0 +1,589 @@
+"""One session process, spoken to on the wire: what a kernel may get from it, and what it may not do to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import msgpack
+import psutil
+import pytest
+import zmq
+from bare_kernel import WAIT_SECONDS, BareKernel, Host, is_goodbye, open_host, open_kernel
+
+from hermes_protocol.messages import (
+    Cancel,
+    Chunk,
+    Credit,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Pending,
+    StatusReply,
+    StatusRequest,
+    ToolReply,
+)
+from host_bridge import control
+
+ALLOW_ALL = (
+    ("test", 'version = 1\n[rules]\nallow = ["terminal", "read_file", "write_file(./**)", "process", "add"]\n'),
+)
+
+
+@pytest.fixture
+def host():
+    with open_host(policy_texts=ALLOW_ALL) as host:
+        host.expect(control.Ready)
+        yield host
+
+
+@pytest.fixture
+def kernel(host):
+    with open_kernel(host) as kernel:
+        kernel.greet()
+        yield kernel
+
+
+def audit(host: Host) -> list[dict]:
+    return [json.loads(line) for line in Path(host.config.audit_path).read_text().splitlines()]
+
+
+def records(host: Host, kind: str) -> list[dict]:
+    return [record for record in audit(host) if record["type"] == kind]
+
+
+def write(host: Host, name: str, content: bytes) -> None:
+    (Path(host.config.workspace) / name).write_bytes(content)
+
+
+def test_a_kernel_is_welcomed_and_reads_a_file(host):
+    write(host, "greeting.txt", b"hello\n")
+    with open_kernel(host) as kernel:
+        welcome = kernel.greet()
+        assert (welcome.session_id, welcome.profile, welcome.version) == ("test", "workspace", 1)
+        assert {"terminal", "read_file", "web_search"} <= {tool.name for tool in welcome.tools}
+        answer = kernel.call("read_file", path="greeting.txt")
+    assert answer.content == b"hello\n"
+    assert host.expect(control.CallSettled).outcome == "ok"
+
+
+def test_each_call_leaves_a_record_before_and_after(host, kernel):
+    write(host, "a.txt", b"a")
+    kernel.call("read_file", path="a.txt")
+    before, after = audit(host)[-2:]
+    assert (before["type"], before["tool"], before["effect"]) == ("call_decided", "read_file", "allow")
+    assert (after["type"], after["call_id"], after["outcome"]) == ("call_settled", before["call_id"], "ok")
+
+
+def test_a_call_nothing_allows_is_denied_recorded_and_explained(host, kernel):
+    answer = kernel.call("web_extract", urls=["https://example.com/"])
+    assert answer.code == "denied"
+    assert answer.reply.failure.rule_id
+    assert answer.reply.failure.remedy
+    assert records(host, "call_decided")[-1]["effect"] == "deny"
+    assert host.expect(control.CallSettled).outcome == "denied"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code"),
+    [
+        ("no_such_tool", {}, "unknown_tool"),
+        ("read_fil", {"path": "a"}, "unknown_tool"),
+        ("read_file", {}, "invalid_request"),
+        ("read_file", {"path": 3}, "invalid_request"),
+        ("read_file", {"path": ["a"]}, "invalid_request"),
+        ("read_file", {"path": "a", "surprise": 1}, "invalid_request"),
+        ("read_file", {"path": "missing.txt"}, "not_found"),
+    ],
+)
+def test_a_call_that_cannot_be_meant_gets_a_typed_answer_and_a_record(host, kernel, tool, arguments, code):
+    before = len(audit(host))
+    assert kernel.call(tool, **arguments).code == code
+    assert len(audit(host)) > before
+
+
+def test_an_unknown_tool_is_answered_with_the_nearest_name(kernel):
+    assert "read_file" in kernel.call("read_fil", path="a").reply.failure.message
+
+
+def test_terminal_output_arrives_while_the_command_runs(kernel):
+    call_id = kernel.ask("terminal", command="echo first; sleep 30")
+    message, bulk = kernel.receive()
+    assert (message, bytes(bulk[0])) == (Chunk(id=call_id, stream="stdout"), b"first\n")
+    kernel.say(Cancel(id=call_id))
+    assert kernel.answer(call_id).code == "cancelled"
+
+
+def test_one_slow_tool_delays_nobody(host, kernel):
+    write(host, "a.txt", b"a")
+    slow = kernel.ask("terminal", command="sleep 30")
+    started = time.monotonic()
+    assert kernel.call("read_file", path="a.txt").content == b"a"
+    assert time.monotonic() - started < 5
+    kernel.say(Cancel(id=slow))
+    assert kernel.answer(slow).code == "cancelled"
+
+
+def test_calls_run_at_the_same_time(kernel):
+    started = time.monotonic()
+    calls = {kernel.ask("terminal", command="sleep 1") for _ in range(8)}
+    while calls:
+        message, _ = kernel.receive()
+        if isinstance(message, ToolReply):
+            assert message.failure is None
+            calls.remove(message.id)
+    assert time.monotonic() - started < 4
+
+
+def test_a_deadline_ends_the_call_and_its_command(host, kernel):
+    answer = kernel.call("terminal", command="sleep 300.25", timeout=1)
+    assert answer.code == "timed_out"
+    assert not commands_like("300.25")
+
+
+def test_a_window_of_nothing_holds_the_command_back_until_credit_comes(kernel):
+    call_id = kernel.ask("terminal", command="echo held", window_bytes=0)
+    assert kernel.is_silent()
+    kernel.say(Credit(id=call_id, bytes=100))
+    assert kernel.answer(call_id).streams == {"stdout": b"held\n"}
+
+
+def test_a_large_file_streams_within_the_credit_given(host, kernel):
+    content = random.Random(1).randbytes(3_000_000)
+    write(host, "big.bin", content)
+    call_id = kernel.ask("read_file", path="big.bin", unit="bytes", window_bytes=100_000)
+    received = b""
+    while True:
+        message, bulk = kernel.receive()
+        if isinstance(message, ToolReply):
+            break
+        assert len(bulk[0]) <= 100_000
+        received += bytes(bulk[0])
+        kernel.say(Credit(id=call_id, bytes=len(bulk[0])))
+    assert received == content
+
+
+def test_an_upload_arrives_whole(host, kernel):
+    content = random.Random(2).randbytes(5_000_000)
+    window = kernel.connection.upload_window_bytes
+    call_id = kernel.ask("write_file", path="up.bin", upload="content")
+    sent = 0
+    while sent < len(content):
+        size = min(500_000, kernel.connection.upload_credit(call_id), len(content) - sent)
+        if size == 0:
+            assert isinstance(kernel.receive()[0], Credit)
+            continue
+        piece = content[sent : sent + size]
+        sent += size
+        kernel.say(Chunk(id=call_id, stream="body", end=sent == len(content)), piece)
+    while not isinstance(message := kernel.receive()[0], ToolReply):
+        assert isinstance(message, Credit)
+    assert message.failure is None
+    assert window < len(content)
+    assert (Path(host.config.workspace) / "up.bin").read_bytes() == content
+
+
+def test_the_budget_is_exact_at_its_edge():
+    with open_host(policy_texts=ALLOW_ALL, budgets={"calls": 10}) as host:
+        write(host, "a.txt", b"a")
+        with open_kernel(host) as kernel:
+            kernel.greet()
+            calls = [kernel.ask("read_file", path="a.txt") for _ in range(30)]
+            codes = [kernel.answer(call_id).code for call_id in calls]
+            assert codes == ["ok"] * 10 + ["budget_exhausted"] * 20
+            kernel.say(StatusRequest(id=kernel.connection.next_id()))
+            status = kernel.hear(StatusReply)
+    assert {budget.name: (budget.used, budget.limit) for budget in status.budgets}["calls"] == (10, 10)
+
+
+def test_outside_a_cell_nothing_is_allowed_when_the_host_marks_cells():
+    with open_host(policy_texts=ALLOW_ALL, marks_cells=True) as host, open_kernel(host) as kernel:
+        write(host, "a.txt", b"a")
+        kernel.greet()
+        assert kernel.call("read_file", path="a.txt").code == "denied"
+        host.send(control.CellStarted(index=4))
+        assert kernel.call("read_file", path="a.txt").code == "ok"
+        assert host.expect(control.CallSettled, outcome="ok").cell_index == 4
+        slow = kernel.ask("terminal", command="sleep 30")
+        host.send(control.CellSettled(index=4, cancel=True))
+        assert kernel.answer(slow).code == "cancelled"
+        assert kernel.call("read_file", path="a.txt").code == "denied"
+
+
+ASK = (("test", 'version = 1\n[rules]\nask = ["terminal(echo *)"]\n'),)
+
+
+def test_headless_an_ask_is_a_denial_that_names_the_rule_to_add():
+    with open_host(policy_texts=ASK) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        failure = kernel.call("terminal", command="echo hi").reply.failure
+    assert failure.code.value == "denied"
+    assert "terminal(echo" in failure.remedy
+
+
+@pytest.mark.parametrize(("answer", "code"), [("once", "ok"), ("no", "denied"), ("nonsense", "denied")])
+def test_a_person_decides_about_an_ask(answer, code):
+    with open_host(policy_texts=ASK, interactive=True) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        call_id = kernel.ask("terminal", command="echo hi")
+        asked = host.expect(control.Asked)
+        assert (asked.tool, asked.shown["command"]) == ("terminal", "echo hi")
+        kernel.hear(Pending)
+        host.send(control.Answer(question_id=asked.question_id, answer=answer))
+        assert kernel.answer(call_id).code == code
+
+
+def test_a_yes_for_the_session_covers_the_same_call_and_no_other():
+    with open_host(policy_texts=ASK, interactive=True) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        first = kernel.ask("terminal", command="echo hi")
+        host.send(control.Answer(question_id=host.expect(control.Asked).question_id, answer="session"))
+        kernel.hear(Pending)
+        assert kernel.answer(first).code == "ok"
+        assert kernel.call("terminal", command="echo hi").code == "ok"
+        kernel.ask("terminal", command="echo other")
+        assert host.expect(control.Asked).shown["command"] == "echo other"
+
+
+def test_an_ask_nobody_answers_is_a_no_in_time():
+    with open_host(policy_texts=ASK, interactive=True, ask_timeout_seconds=0.3) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        call_id = kernel.ask("terminal", command="echo hi")
+        kernel.receive()
+        assert kernel.answer(call_id).code == "denied"
+
+
+def test_a_tool_of_the_host_application_is_decided_recorded_and_run_there(host):
+    host.send(control.ProvideTools(tools=({"name": "add", "summary": "Add."},)))
+    with open_kernel(host) as kernel:
+        kernel.greet()
+        call_id = kernel.ask("add", a=1, b=2)
+        request = host.expect(control.HostToolRequest)
+        assert request.arguments == {"a": 1, "b": 2}
+        host.send(control.HostToolReply(call_id=request.call_id, value=3))
+        assert kernel.answer(call_id).reply.result == 3
+        cancelled = kernel.ask("add", a=1, b=2)
+        request = host.expect(control.HostToolRequest)
+        kernel.say(Cancel(id=cancelled))
+        assert kernel.answer(cancelled).code == "cancelled"
+        assert host.expect(control.HostToolCancel).call_id == request.call_id
+
+
+# ends ------------------------------------------------------------------------------------------------------------------
+
+
+def test_end_leaves_no_process_no_socket_and_a_closed_log(host, kernel):
+    kernel.ask("terminal", command="sleep 300.5 & sleep 300.5")
+    wait_until(lambda: len(commands_like("300.5")) >= 2)
+    host.send(control.End())
+    assert host.expect(control.Ended).reason == ""
+    assert host.wait() == 0
+    assert not Path(host.folder / "bridge").exists()
+    assert not commands_like("300.5")
+    assert audit(host)[-1]["type"] == "session_closed"
+
+
+def test_a_session_dies_with_its_host(host, kernel):
+    kernel.ask("terminal", command="sleep 300.75")
+    wait_until(lambda: commands_like("300.75"))
+    host.channel.shutdown(socket.SHUT_RDWR)
+    assert host.wait() == 0
+    assert not commands_like("300.75")
+
+
+def test_sigterm_ends_a_session_in_order(host, kernel):
+    host.process.send_signal(signal.SIGTERM)
+    assert "SIGTERM" in host.expect(control.Ended).reason
+    assert host.wait() == 0
+    assert isinstance(kernel.receive()[0], Goodbye)
+
+
+def test_ctrl_c_is_the_hosts_business(host, kernel):
+    host.process.send_signal(signal.SIGINT)
+    kernel.say(Heartbeat())
+    assert kernel.hear(Heartbeat).reply
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"policy_texts": (("test", "version = 1\n[rules]\nallow = 3\n"),)}, "PolicyError"),
+        ({"profile": "no-such-profile"}, "PolicyError"),
+        ({"audit_path": "/nonexistent/folder/audit.jsonl"}, "AuditError"),
+        ({"endpoint": "ipc:///nonexistent/folder/bridge"}, "SessionError"),
+    ],
+)
+def test_a_session_that_cannot_be_right_refuses_to_start(fields, error):
+    with open_host(**fields) as host:
+        assert host.expect(control.Refused).error == error
+        assert host.wait() == 1
+
+
+# hostile peers ---------------------------------------------------------------------------------------------------------
+
+
+def still_serves(host: Host, kernel: BareKernel) -> None:
+    write(host, "still.txt", b"still here")
+    assert kernel.call("read_file", path="still.txt").content == b"still here"
+
+
+@pytest.fixture
+def keys(host):
+    return host.new_key()
+
+
+def test_an_unknown_key_is_met_with_silence(host, keys):
+    with open_kernel(host, keys) as kernel, open_kernel(host, zmq.curve_keypair()) as stranger:
+        kernel.greet()
+        stranger.say(Hello(versions=(1,)))
+        assert stranger.is_silent()
+        still_serves(host, kernel)
+    wait_until(lambda: records(host, "peer_refused"))
+
+
+def test_without_curve_nothing_is_heard(host, keys):
+    with open_kernel(host, keys) as kernel:
+        kernel.greet()
+        context = zmq.Context()
+        plain = context.socket(zmq.DEALER)
+        plain.connect(host.config.endpoint)
+        plain.send_multipart([msgpack.packb({"type": "hello", "versions": [1]})])
+        assert not plain.poll(500)
+        context.destroy(linger=0)
+        still_serves(host, kernel)
+
+
+def test_a_restarted_kernels_old_key_and_connection_are_worth_nothing(host):
+    old_keys = host.new_key()
+    with open_kernel(host, old_keys) as old:
+        old.greet()
+        old.ask("terminal", command="sleep 300.125")
+        with open_kernel(host, host.new_key()) as new:
+            new.greet()
+            wait_until(lambda: not commands_like("300.125"))
+            old.say(Heartbeat())
+            assert is_goodbye(old.receive()[0], "session_ended")
+            with open_kernel(host, old_keys) as again:
+                again.say(Hello(versions=(1,)))
+                assert again.is_silent()
+            still_serves(host, new)
+
+
+def test_a_client_of_another_version_is_told_so(host, keys):
+    with open_kernel(host, keys) as kernel:
+        kernel.say(Hello(versions=(7, 9)))
+        assert is_goodbye(kernel.receive()[0], "version_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([b"\xc1"], "malformed"),
+        ([b""], "malformed"),
+        ([], "malformed"),
+        ([b'{"type": "hello"}'], "malformed"),
+        ([b"\x91" * 5000], "malformed"),
+        ([b"x" * (1 << 20) + b"x"], "too_large"),
+        ([msgpack.packb({"type": "heartbeat"})] + [b""] * 70, "too_large"),
+        ([msgpack.packb({"type": "cancel", "id": 99})], "out_of_turn"),
+        ([msgpack.packb({"type": "welcome"})], "malformed"),
+        ([msgpack.packb({"type": "tool_reply", "id": 1})], "out_of_turn"),
+    ],
+)
+def test_a_broken_rule_closes_that_connection_and_no_other(host, keys, frames, code):
+    with open_kernel(host, keys) as kernel, open_kernel(host, keys) as rude:
+        kernel.greet()
+        rude.greet()
+        rude.say_raw(frames or [b""])
+        assert is_goodbye(rude.receive()[0], code)
+        rude.say_raw([msgpack.packb({"type": "heartbeat"})])
+        assert rude.is_silent(0.2)
+        still_serves(host, kernel)
+    assert records(host, "peer_refused")[-1]["code"] == code
+
+
+def test_a_replayed_request_closes_the_connection(host, keys):
+    write(host, "a.txt", b"a")
+    with open_kernel(host, keys) as kernel, open_kernel(host, keys) as replayer:
+        kernel.greet()
+        replayer.greet()
+        frames = raw_request(1)
+        replayer.say_raw(frames)
+        assert isinstance(replayer.socket.recv_multipart(), list)
+        replayer.say_raw(frames)
+        assert b"out_of_turn" in replayer.socket.recv_multipart()[0]
+        still_serves(host, kernel)
+
+
+def test_a_frame_over_the_limit_never_reaches_the_bridge(host, keys):
+    with open_kernel(host, keys) as kernel, open_kernel(host, keys) as rude:
+        kernel.greet()
+        rude.greet()
+        rude.say_raw([b"x" * (5 << 20)])
+        still_serves(host, kernel)
+
+
+def test_ten_thousand_fuzzed_messages_disturb_nobody(host, keys):
+    """Malformed, mutated and out-of-turn messages on many connections, beside a kernel that goes on working."""
+    chance = random.Random(20261123)
+    with open_kernel(host, keys) as kernel:
+        kernel.greet()
+        write(host, "still.txt", b"still here")
+        sent = 0
+        rude = None
+        while sent < 10_000:
+            if rude is None or chance.random() < 0.02:
+                if rude is not None:
+                    rude.close()
+                rude = BareKernel(host, keys)
+                if chance.random() < 0.7:
+                    rude.greet()
+            rude.socket.send_multipart(fuzzed(chance), zmq.NOBLOCK if sent % 7 else 0)
+            sent += 1
+            if sent % 100 == 0:
+                assert kernel.call("read_file", path="still.txt").content == b"still here"
+        rude.close()
+        assert host.process.poll() is None
+        still_serves(host, kernel)
+    host.send(control.End())
+    assert "Traceback" not in host.errors()
+
+
+def raw_request(call_id: int) -> list[bytes]:
+    fields = {"id": call_id, "tool": "read_file", "arguments": {"path": "a.txt"}, "timeout_seconds": 5.0}
+    return [msgpack.packb({"type": "tool_request", **fields})]
+
+
+def fuzzed(chance: random.Random) -> list[bytes]:
+    good = {
+        "type": "tool_request",
+        "id": chance.choice([1, 1, 2, 3, 2**53, -1, True, None, 1.5]),
+        "tool": chance.choice(["read_file", "terminal", "nope", "READ", "__init__"]),
+        "arguments": chance.choice([{"path": "still.txt"}, {"path": "../x"}, {"path": 3}, {}, [], {"command": "$(x"}]),
+        "timeout_seconds": chance.choice([1.0, 0, -1, 1e300, "x"]),
+    }
+    match chance.randrange(6):
+        case 0:
+            return [chance.randbytes(chance.randrange(200)) for _ in range(chance.randrange(1, 5))]
+        case 1:
+            good["type"] = chance.choice(["hello", "cancel", "credit", "chunk", "goodbye", "tool_reply", "xyz", 5])
+            return [msgpack.packb(good)]
+        case 2:
+            envelope = bytearray(msgpack.packb(good))
+            envelope[chance.randrange(len(envelope))] = chance.randrange(256)
+            return [bytes(envelope)]
+        case 3:
+            return [
+                msgpack.packb(
+                    {"type": chance.choice(["credit", "cancel", "chunk"]), "id": chance.randrange(5), "bytes": 7}
+                )
+            ]
+        case 4:
+            return [msgpack.packb(good), *[b"x" * chance.randrange(100)] * chance.randrange(70)]
+        case _:
+            return [msgpack.packb(good)[: chance.randrange(40)]]
+
+
+def test_five_hundred_silent_connections_do_not_keep_others_out(host, keys):
+    path = host.config.endpoint.removeprefix("ipc://")
+    silent = []
+    try:
+        for _ in range(500):
+            peer = socket.socket(socket.AF_UNIX)
+            peer.settimeout(WAIT_SECONDS)
+            silent.append(peer)
+            peer.connect(path)
+        silent[0].send(b"GET / HTTP/1.1\r\n\r\n")
+        with open_kernel(host, keys) as kernel:
+            kernel.greet()
+            still_serves(host, kernel)
+    finally:
+        for peer in silent:
+            peer.close()
+
+
+@pytest.mark.slow
+def test_a_message_that_never_ends_costs_its_own_session_and_says_why():
+    with (
+        open_host(policy_texts=ALLOW_ALL, memory_bytes=200 << 20) as attacked,
+        open_host(policy_texts=ALLOW_ALL) as neighbour,
+        open_kernel(attacked) as rude,
+        open_kernel(neighbour) as good,
+    ):
+        good.greet()
+        rude.greet()
+        stop = threading.Event()
+
+        def flood() -> None:
+            frame = b"x" * (1 << 20)
+            while not stop.is_set():
+                try:
+                    rude.socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
+                except zmq.Again:
+                    stop.wait(0.01)
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        try:
+            ended = attacked.expect(control.Ended)
+        finally:
+            stop.set()
+            flooding.join()
+        assert "MiB" in ended.reason
+        assert attacked.wait() == 70
+        assert audit(attacked)[-1]["reason"] == ended.reason
+        still_serves(neighbour, good)
+
+
+def test_a_flood_of_requests_that_are_never_read_is_bounded(host, keys):
+    write(host, "a.txt", b"a" * 100_000)
+    with open_kernel(host, keys) as kernel, open_kernel(host, keys) as deaf:
+        kernel.greet()
+        deaf.greet()
+        deaf.socket.rcvhwm = 1
+        for number in range(2, 3000):
+            frames = raw_request(number)
+            try:
+                deaf.socket.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                break
+        still_serves(host, kernel)
+        assert psutil.Process(host.process.pid).memory_info().rss < 400 << 20
+
+
+def test_a_full_audit_disk_stops_every_act():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with open_host(policy_texts=ALLOW_ALL, audit_path=str(full)) as host:
+        assert host.expect(control.Refused).error == "AuditError"
+
+
+def test_a_session_imports_nothing_of_jupyter_and_stays_small(host, kernel):
+    process = psutil.Process(host.process.pid)
+    mapped = {Path(region.path).name for region in process.memory_maps() if region.path.endswith(".so")}
+    assert not any(name.startswith(("_pydantic", "lib_lxml", "pandas", "_multiarray")) for name in mapped)
+    assert process.memory_info().rss < 80 << 20
+    open_files = {entry.path for entry in process.open_files()}
+    assert not any("jupyter" in path for path in open_files)
+
+
+def commands_like(text: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if text in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        threading.Event().wait(0.02)
