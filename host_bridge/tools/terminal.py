@@ -1,0 +1,247 @@
+"""Runs a command line on the host.
+
+A line that is one plain command is executed directly; anything else is given to bash, as the very text that was shown. Either
+way the command has no terminal and no input, gets the session's variables only, and when it is over nothing of it remains:
+not its process group, nor what left the group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from host_bridge.errors import CallError, CallTimeoutError, InvalidCallError
+from host_bridge.policy import commands, paths
+from host_bridge.policy.paths import ResolvedPath
+from host_bridge.tools.background import BackgroundProcesses
+from host_bridge.tools.capture import Capture
+from host_bridge.tools.children import Child, Children
+from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
+from host_bridge.tools.launching import Launch, find_executable
+from host_bridge.tools.settings import read_settings
+
+MAX_COMMAND_BYTES = 131_071  # what Linux takes as one argument (MAX_ARG_STRLEN), less its final NUL
+_QUICK_COMMAND_CHARACTERS = 1024  # reading a longer line takes more than a fraction of a millisecond
+
+
+class TerminalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tools.terminal]`.
+
+    Attributes:
+        max_output_bytes: How much of each stream is passed on from its beginning.
+        tail_bytes: How much of the end of each stream is kept when it was more.
+        grace_seconds: How long a command may take to end when it is told to; then it is killed.
+    """
+
+    max_output_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 10 * 2**20
+    tail_bytes: Annotated[int, Meta(ge=1, le=2 * 2**20)] = 64 * 2**10  # two of them fit into one reply
+    grace_seconds: Annotated[float, Meta(ge=0, le=600)] = 2.0
+
+
+class Terminal(Tool):
+    """Run a command line.
+
+    With `background` the command keeps running when the call is over, without a time limit, until it ends, `process` kills
+    it or the session ends; what it writes is kept for `process` to read. `notify_on_complete` and `watch_patterns` concern
+    such a command and show up in its state.
+    """
+
+    name = "terminal"
+    summary = "Run a command line on the host."
+
+    class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """What a kernel may say."""
+
+        command: Annotated[str, Meta(min_length=1, max_length=MAX_COMMAND_BYTES)]
+        timeout: Annotated[float, Meta(gt=0, le=86_400)] = 180
+        workdir: str | None = None
+        background: bool = False
+        pty: bool = False
+        notify_on_complete: bool = False
+        watch_patterns: (
+            Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=16)] | None
+        ) = None
+
+    def quick_prepare(self, arguments: Arguments, session: Session) -> bool:
+        """Short lines in the workspace."""
+        return (
+            arguments.workdir is None
+            and len(arguments.command) <= _QUICK_COMMAND_CHARACTERS
+            and paths.is_local(session.workspace)
+        )
+
+    def prepare(self, arguments: Arguments, session: Session) -> Call:
+        """Read the line and find its folder."""
+        _check_text(arguments)
+        folder = paths.resolve(session.workspace, "." if arguments.workdir is None else arguments.workdir)
+        try:
+            kind = BackgroundCommand if arguments.background else ForegroundCommand
+            return kind(arguments, folder, read_settings(session, self.name, TerminalSettings))
+        except BaseException:
+            folder.close()
+            raise
+
+
+class _Command(Call):
+    """What both kinds of call share: where and how the line is started."""
+
+    def __init__(self, arguments: Terminal.Arguments, folder: ResolvedPath, settings: TerminalSettings) -> None:
+        self._arguments = arguments
+        self._folder = folder
+        self._settings = settings
+        self.resources = commands.resources(arguments.command, folder.path)
+        self.shown = _shown(arguments, folder.path)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._folder.close()
+
+    def _start(self, children: Children, **options: Any) -> Child:
+        children.grace_seconds = self._settings.grace_seconds
+        entered = self._folder.open_folder()
+        try:
+            *direct, by_shell = [
+                Launch(
+                    argv=argv,
+                    executable=executable,
+                    folder=self._folder.path,
+                    descriptor=entered,
+                    terminal=self._arguments.pty,
+                    **options,
+                )
+                for argv, executable in self._ways(children.search_path)
+            ]
+            for launch in direct:
+                with contextlib.suppress(OSError):
+                    return children.start(launch)
+            return children.start(by_shell)
+        except OSError as error:
+            raise CallError(f"the command can't be started: {os.strerror(error.errno or 0)}") from None
+        finally:
+            os.close(entered)
+
+    def _ways(self, search_path: str) -> list[tuple[tuple[str, ...], str]]:
+        """How to run the line, as argv and executable: directly, if that is possible, and by a shell.
+
+        A name that isn't found may be a builtin, and a file the kernel can't execute may be a script without a first line
+        that says so: the shell knows, and says what a shell says if not.
+        """
+        ways = []
+        line = commands.parse(self._arguments.command)
+        if line is not None and line.is_single:
+            argv = line.commands[0]
+            if executable := argv[0] if "/" in argv[0] else find_executable(argv[0], search_path):
+                ways.append((argv, executable))
+        # `--`, or a line that begins with a dash would be taken for options.
+        if bash := find_executable("bash", search_path):
+            ways.append((("bash", "--norc", "--noprofile", "-c", "--", self._arguments.command), bash))
+        else:
+            ways.append((("sh", "-c", "--", self._arguments.command), "/bin/sh"))
+        return ways
+
+
+class ForegroundCommand(_Command):
+    """A command that ends with its call."""
+
+    def run(self, context: CallContext) -> ToolOutput:
+        """Run the command and pass on what it writes."""
+        children = Children.of(context.session)
+        child = self._start(children)
+        timed_out = False
+
+        def end_in_time() -> None:
+            nonlocal timed_out
+            timed_out = True
+            child.end()
+
+        # Not left to the loop below, which may be waiting for a kernel that reads nothing.
+        alarm = children.alarms.after(self._arguments.timeout, end_in_time)
+        context.on_end(child.end)
+        try:
+            captures = self._follow(child, context)
+        finally:
+            alarm.cancel()
+            child.close()
+        if timed_out:
+            raise CallTimeoutError(
+                f"the command did not end within {self._arguments.timeout:g} s and was ended; give it a larger timeout, "
+                "or run it with background=True"
+            )
+        context.check()
+        return _output(child, captures)
+
+    def _follow(self, child: Child, context: CallContext) -> dict[str, Capture]:
+        captures = {
+            name: Capture(self._settings.max_output_bytes, self._settings.tail_bytes) for name in ("stdout", "stderr")
+        }
+        ended: CallError | None = None
+        for name, data in child.output():
+            head = captures[name].take(data)
+            if head and ended is None:
+                try:
+                    context.emit(name, head)
+                except CallError as error:
+                    # Read on until it is over: a command that is told to end may have last words to write.
+                    ended = error
+                    child.end()
+        if ended is not None:
+            raise ended
+        for name, capture in captures.items():
+            if not capture.omitted and (rest := capture.tail()):
+                context.emit(name, rest)
+        return captures
+
+
+class BackgroundCommand(_Command):
+    """A command that outlives its call."""
+
+    def run(self, context: CallContext) -> ToolOutput:
+        """Start the command and say how to name it."""
+        processes = BackgroundProcesses.of(context.session)
+        with processes.place():
+            child = self._start(Children.of(context.session), input="pipe", merged=True)
+            process = processes.add(
+                child,
+                command=self._arguments.command,
+                patterns=self._arguments.watch_patterns or (),
+                notify=self._arguments.notify_on_complete,
+            )
+        return ToolOutput({"session_id": process.session_id, "pid": child.pid})
+
+
+def _output(child: Child, captures: dict[str, Capture]) -> ToolOutput:
+    value: dict[str, Any] = {"exit_code": child.exit_code, "duration_seconds": round(child.duration_seconds, 6)}
+    bulk = {}
+    for name, capture in captures.items():
+        value[f"{name}_bytes"] = capture.produced
+        value[f"{name}_omitted"] = capture.omitted
+        bulk[f"{name}_tail"] = capture.tail() if capture.omitted else b""
+    return ToolOutput(value, bulk)
+
+
+def _check_text(arguments: Terminal.Arguments) -> None:
+    if "\0" in arguments.command:
+        raise InvalidCallError("the command contains a NUL character, which no command line can")
+    if not arguments.command.strip():
+        raise InvalidCallError("the command is empty")
+    if len(arguments.command.encode()) > MAX_COMMAND_BYTES:
+        raise InvalidCallError(
+            f"the command is longer than {MAX_COMMAND_BYTES} bytes; write it to a file in the workspace and run that"
+        )
+    if arguments.watch_patterns and not arguments.background:
+        raise InvalidCallError(
+            "watch_patterns needs background=True: a command in the foreground is watched by its call"
+        )
+
+
+def _shown(arguments: Terminal.Arguments, folder: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {"command": arguments.command, "workdir": folder}
+    if arguments.background:
+        shown |= {"background": True, "watch_patterns": list(arguments.watch_patterns or ())}
+    else:
+        shown["timeout"] = arguments.timeout
+    return shown | ({"pty": True} if arguments.pty else {})
