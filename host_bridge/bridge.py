@@ -35,8 +35,10 @@ from host_bridge.tools.host_provided import HostCalls, HostTool
 from host_bridge.tools.registry import load_tools
 
 END_SECONDS = 4.0  # for running calls to stop; a command gets TERM, two seconds, then KILL
+LAST_WORDS_SECONDS = 2.0  # for a host application that is slow to read them
 EXIT_MEMORY = 70  # sysexits' EX_SOFTWARE
-MAX_REPORTS = 10_000  # settled calls kept for a host application that doesn't read its channel
+MAX_REPORTS = 10_000  # settled calls kept for a host application that doesn't read its channel…
+MAX_UNREAD_BYTES = 256 * 2**10  # …beyond this much already written
 
 
 class Bridge:
@@ -51,7 +53,7 @@ class Bridge:
         self._channel = channel
         self._decoder = decoder
         self._config = config
-        self._send_lock = threading.Lock()
+        self._writer = control.Writer(channel)
         self._reports: collections.deque[control.CallSettled] = collections.deque(maxlen=MAX_REPORTS)
         self._questions: dict[str, tuple[threading.Event, list[str]]] = {}
         self._reason = ""
@@ -60,7 +62,7 @@ class Bridge:
         self._session.resources["original_rlimits"] = limit_memory(config.memory_bytes)
         policy = self._load_policy()
         self._registry = load_tools()
-        self._host_calls = HostCalls(self._send)
+        self._host_calls = HostCalls(self._writer.put)
         self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
@@ -102,7 +104,7 @@ class Bridge:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the host application's to handle
         signal.signal(signal.SIGTERM, lambda *_: self._stop("the session process was told to end (SIGTERM)"))
         watching = watch_memory(self._config.memory_bytes, self._outgrown)
-        self._send(control.Ready(endpoint=self._server.endpoint))
+        self._writer.put(control.Ready(endpoint=self._server.endpoint))
         gc.freeze()  # what was imported lives as long as the process; the collector needn't visit it
         self._server.run(self._channel.fileno(), self._read_control, self._send_reports)
         watching.set()
@@ -124,7 +126,11 @@ class Bridge:
         self._server.close()
         self._close_log()
         self._send_reports()
-        self._try_send(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+        self._say_ended()
+
+    def _say_ended(self) -> None:
+        self._writer.put(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+        self._writer.flush(LAST_WORDS_SECONDS)
 
     def _close_log(self) -> None:
         try:
@@ -142,7 +148,7 @@ class Bridge:
         )
         self._session.close()
         self._close_log()
-        self._try_send(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+        self._say_ended()
         os._exit(EXIT_MEMORY)
 
     # the control channel -----------------------------------------------------------------------------------------------
@@ -182,16 +188,6 @@ class Bridge:
             case _:
                 self._stop(f"the host application sent {type(message).__name__}, which only a session may send")
 
-    def _send(self, message: control.ControlMessage) -> None:
-        with self._send_lock:
-            control.send(self._channel, message)
-
-    def _try_send(self, message: control.ControlMessage) -> None:
-        try:
-            self._send(message)
-        except SessionError as error:
-            print(f"{message}: {error}", file=sys.stderr, flush=True)
-
     # what happens to calls ---------------------------------------------------------------------------------------------
 
     def _report(self, call: RunningCall, reply: ToolReply) -> None:
@@ -212,8 +208,9 @@ class Bridge:
 
     def _send_reports(self) -> None:
         # Only before waiting: reporting must not stand between a reply and the kernel's next call.
-        while self._reports:
-            self._try_send(self._reports.popleft())
+        self._writer.flush()
+        while self._reports and self._writer.pending < MAX_UNREAD_BYTES:
+            self._writer.put(self._reports.popleft())
 
     def _record_refusal(self, code: ErrorCode, text: str) -> None:
         try:
@@ -230,7 +227,7 @@ class Bridge:
         self._server.send_pending(call, seconds, "waiting for a person's permission")
         started = time.monotonic()
         try:
-            self._send(
+            self._writer.put(
                 control.Asked(
                     question_id=call.call_id,
                     tool=call.request.tool,

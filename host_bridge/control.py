@@ -7,8 +7,11 @@ trusted in who speaks, and still typed and bounded. When it closes, the session 
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+import threading
+import time
 from typing import Any
 
 import msgpack
@@ -241,6 +244,49 @@ def _decode(body: bytes) -> ControlMessage:
         return msgspec.convert(fields, type=_TYPES[fields["type"]])
     except Exception as error:  # whatever the bytes were, they were not a control message
         raise SessionError(f"unreadable control message: {error}") from None
+
+
+class Writer:
+    """Messages out, without ever waiting for the reader: what doesn't fit into the socket stays here until `flush`.
+
+    Thread-safe.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._unsent = bytearray()
+        self._lock = threading.Lock()
+
+    @property
+    def pending(self) -> int:
+        """How many bytes are still here."""
+        return len(self._unsent)
+
+    def put(self, message: ControlMessage) -> None:
+        """Send a message, now or with a later `flush`."""
+        data = encode(message)
+        with self._lock:
+            self._unsent += data
+        self.flush()
+
+    def flush(self, timeout_seconds: float = 0.0) -> None:
+        """Send as much as the socket takes; a reader that is gone is sent nothing more.
+
+        Args:
+            timeout_seconds: How long to wait for a reader that is slow.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        with self._lock:
+            while self._unsent:
+                try:
+                    sent = self._channel.send(self._unsent, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    del self._unsent[:sent]
+                except BlockingIOError:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0 or not select.select([], [self._channel], [], remaining)[1]:
+                        return
+                except OSError:  # closed: the reading side notices and ends the session
+                    self._unsent.clear()
 
 
 def send(channel: socket.socket, message: ControlMessage) -> None:
