@@ -95,7 +95,7 @@ class Connection:
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self.state = State.NEW
+        self._enter(State.NEW)
         self.open_calls: dict[int, OpenCall] = {}
         self.upload_window_bytes = 0
         """What a call may upload before credit; set by the `Welcome` that passes through."""
@@ -129,7 +129,7 @@ class Connection:
             message, bulk = frames.decode(received)
             meaningful = self._advance(_OTHER[self.role], message, bulk, RemoteProtocolError)
         except RemoteProtocolError:
-            self.state = State.CLOSED
+            self._enter(State.CLOSED)
             raise
         return (message, bulk) if meaningful else (None, ())
 
@@ -145,7 +145,7 @@ class Connection:
 
     def _advance(self, speaker: Role, message: AnyMessage, bulk: Sequence[Frame], error: type[ProtocolError]) -> bool:
         kind = type(message)
-        if kind not in MAY_SEND[speaker, self.state]:
+        if kind not in self._allowed[speaker is self.role]:
             raise error(f"{speaker.value} may not send {kind.__name__} while the connection is {self.state.value}")
         if kind is ToolRequest or kind is StatusRequest:
             self._open(message, error)  # type: ignore[arg-type]
@@ -158,10 +158,15 @@ class Connection:
         elif kind is Cancel or kind is Pending:
             return self._find(message.id, error) is not None  # type: ignore[union-attr]
         elif kind in LEADS_TO:
-            self.state = LEADS_TO[kind]
+            self._enter(LEADS_TO[kind])
             if kind is Welcome:
                 self.upload_window_bytes = message.limits.upload_window_bytes  # type: ignore[union-attr]
         return True
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        # Looked up once per state: hashing enums for every message costs more than the rest of this check.
+        self._allowed = (MAY_SEND[_OTHER[self.role], state], MAY_SEND[self.role, state])
 
     def _open(self, message: ToolRequest | StatusRequest, error: type[ProtocolError]) -> None:
         if message.id <= self._last_id:
