@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import click
 
-from host_bridge.cli.boundary import Invocation, run_command, show_version
+from host_bridge.cli.boundary import run_command, show_version
+from host_bridge.cli.options import debug_option
 
 COMMANDS = {
     "run": "run",
@@ -53,16 +54,17 @@ class CommandTable(click.Group):
     epilog="Exit codes: 0 success, 1 a cell failed or a check found something, 2 bad usage or input, 3 denied by the policy, "
     "4 timed out, 5 the kernel died, 6 the runtime itself can't work, 70 internal error, 130 cancelled.",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version.")
-@click.pass_context
-def hermes_runtime(context: click.Context) -> None:
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version."
+)
+@debug_option
+def hermes_runtime() -> None:
     """Run notebooks whose cells call tools through a host that decides, runs and records every call.
 
     \b
     hermes-runtime run report.ipynb out.ipynb -p days 7    execute a notebook
     hermes-runtime doctor                                  see whether this machine can
     """
-    context.ensure_object(Invocation)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

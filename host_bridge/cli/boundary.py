@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-import importlib.metadata
+import itertools
 import os
 import sys
 import traceback
@@ -52,17 +53,23 @@ _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
-    """What one start of the program was asked about its manner of speaking.
+    """How one start of the program was asked to speak.
 
     Attributes:
         json: Whether results and errors are JSON on standard output.
         debug: Whether an error shows its traceback.
     """
 
-    def __init__(self) -> None:
-        self.json = False
-        self.debug = bool(os.environ.get("HERMES_RUNTIME_DEBUG"))
+    json: bool
+    debug: bool
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Invocation:
+        """Read it off the arguments as they are: an error in the others must not get in the way of how it is told."""
+        options = list(itertools.takewhile(lambda argument: argument != "--", arguments))
+        return cls(json="--json" in options, debug="--debug" in options or bool(os.environ.get("HERMES_RUNTIME_DEBUG")))
 
 
 class Exit(Exception):  # noqa: N818 - not an error: a command's chosen exit code
@@ -80,9 +87,9 @@ def exit_code(error: HostBridgeError) -> ExitCode:
 
 def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command; whatever happens is told in one line (or JSON) and an exit code."""
-    invocation = Invocation()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = _run(command, arguments, invocation)
+        code = _run(command, arguments, Invocation.of(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_output()
@@ -90,9 +97,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     return int(code)
 
 
-def _run(command: click.Command, arguments: Sequence[str] | None, invocation: Invocation) -> ExitCode:
+def _run(command: click.Command, arguments: list[str], invocation: Invocation) -> ExitCode:
     try:
-        command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+        command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except Exit as error:
         return error.code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -120,7 +127,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None, invocation: In
     return ExitCode.SUCCESS
 
 
-def _report(invocation: Invocation, error: BaseException, kind: str, message: str, hint: str = "", **details: Any) -> None:
+def _report(
+    invocation: Invocation, error: BaseException, kind: str, message: str, hint: str = "", **details: Any
+) -> None:
     if invocation.debug:
         traceback.print_exception(error, file=sys.stderr)
     if invocation.json:
@@ -137,7 +146,9 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _details(error: HostBridgeError) -> dict[str, Any]:
-    return {key: value for key in ("path", "key", "rule_id", "remedy", "cell_index") if (value := getattr(error, key, None))}
+    return {
+        key: value for key in ("path", "key", "rule_id", "remedy", "cell_index") if (value := getattr(error, key, None))
+    }
 
 
 def _os_message(error: OSError) -> str:
@@ -152,5 +163,7 @@ def _silence_output() -> None:
 def show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     """Print the distribution's version, for `--version`."""
     if value:
+        import importlib.metadata  # half of what --help would cost
+
         click.echo(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
         context.exit()

@@ -71,7 +71,9 @@ def indented(text: str) -> str:
 
 @click.command("validate")
 @click.argument("notebook")
-@click.option("--run", "run_lax", is_flag=True, help="Also run it with nbval, comparing cells marked NBVAL_CHECK_OUTPUT.")
+@click.option(
+    "--run", "run_lax", is_flag=True, help="Also run it with nbval, comparing cells marked NBVAL_CHECK_OUTPUT."
+)
 @json_option
 @debug_option
 def validate_command(notebook: str, run_lax: bool, as_json: bool) -> None:

@@ -7,35 +7,14 @@ from typing import Any, TypeVar
 
 import click
 
-from host_bridge.cli.boundary import Invocation
-
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool], bool]:
-    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
-        invocation = context.ensure_object(Invocation)
-        if value:
-            setattr(invocation, name, True)
-        return value
-
-    return remember
-
-
 def json_option(function: Decorated) -> Decorated:
-    """Add `--json`; eager, so that an error in the other arguments is JSON too. The command gets `as_json`."""
-    return click.option(
-        "--json", "as_json", is_flag=True, is_eager=True, callback=_remember("json"), help="Write JSON for programs."
-    )(function)
+    """Add `--json`; the command gets `as_json`. That errors are JSON too is `boundary.Invocation`'s business."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON for programs.")(function)
 
 
 def debug_option(function: Decorated) -> Decorated:
-    """Add `--debug`."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_remember("debug"),
-        help="Show the traceback of an error.",
-    )(function)
+    """Add `--debug`, which `boundary.Invocation` reads."""
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)

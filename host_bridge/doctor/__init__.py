@@ -1,12 +1,12 @@
 """`hermes-runtime doctor`: would the main job work on this machine, and if not, what to do.
 
-    finding       what an examination says
-    packages      Python and the installed distributions
-    kernels       what Jupyter sees, here and in other environments
-    places        configuration, folders, sockets, disk
-    tools         what the tools need
-    confinement   what could confine a kernel
-    round_trip    a real call through a real kernel
+finding       what an examination says
+packages      Python and the installed distributions
+kernels       what Jupyter sees, here and in other environments
+places        configuration, folders, sockets, disk
+tools         what the tools need
+confinement   what could confine a kernel
+round_trip    a real call through a real kernel
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from host_bridge.doctor.finding import Finding, ok, warning
 
+SYSTEM_BUBBLEWRAP = "/usr/bin/bwrap"
+"""Preferred to one on the PATH: Ubuntu's AppArmor exception names this file."""
+
 _LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _PROBE_SECONDS = 10.0
@@ -32,8 +35,7 @@ def examine() -> Iterator[Finding]:
 
 def bubblewrap() -> Finding:
     """Run something trivial in a sandbox like the one a kernel would get."""
-    # The distribution's own is preferred: Ubuntu's AppArmor exception names that path.
-    program = "/usr/bin/bwrap" if os.access("/usr/bin/bwrap", os.X_OK) else shutil.which("bwrap")
+    program = SYSTEM_BUBBLEWRAP if os.access(SYSTEM_BUBBLEWRAP, os.X_OK) else shutil.which("bwrap")
     if program is None:
         return warning("bubblewrap", "not installed", "install it for confinement later: `apt-get install bubblewrap`")
     command = [program, "--unshare-all", "--unshare-user", "--die-with-parent", "--ro-bind", "/", "/", "true"]
@@ -43,7 +45,9 @@ def bubblewrap() -> Finding:
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     if problem:
-        remedy = "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor, container settings)"
+        remedy = (
+            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor, container settings)"
+        )
         return warning("bubblewrap", f"{program} is there but doesn't work: {problem}", remedy, path=program)
     return ok("bubblewrap", f"{program} works", path=program)
 

@@ -9,9 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from host_bridge.doctor.finding import Finding, failure, ok, warning
+from host_bridge.executor.imports import import_jsonschema_lightly
+
+if TYPE_CHECKING:
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
 KERNEL_NAME = "hermes"
 PROVISIONER_NAME = "hermes-provisioner"
@@ -21,33 +26,43 @@ _PROBE = f"""
 import importlib.metadata, json
 from jupyter_client.kernelspec import KernelSpecManager
 provisioners = [one.name for one in importlib.metadata.entry_points(group="jupyter_client.kernel_provisioners")]
-print(json.dumps({{"sees": {KERNEL_NAME!r} in KernelSpecManager().find_kernel_specs(), "starts": {PROVISIONER_NAME!r} in provisioners}}))
+sees = {KERNEL_NAME!r} in KernelSpecManager().find_kernel_specs()
+print(json.dumps({{"sees": sees, "starts": {PROVISIONER_NAME!r} in provisioners}}))
 """
 
 
 def examine() -> Iterator[Finding]:
     """Look at the kernel spec, its interpreter, its provisioner, and other installations of Jupyter."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-    from jupyter_client.provisioning import KernelProvisionerFactory
+    import_jsonschema_lightly()  # jupyter_client needs it
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
-    try:
-        spec = KernelSpecManager().get_kernel_spec(KERNEL_NAME)
-    except NoSuchKernel:
+    folder = KernelSpecManager().find_kernel_specs().get(KERNEL_NAME)
+    if folder is None:
         remedy = "run `hermes-runtime kernel install --sys-prefix`"
         yield failure("kernel spec", f"Jupyter finds no kernel named {KERNEL_NAME!r}", remedy)
         return
-    yield ok("kernel spec", f"{KERNEL_NAME} in {spec.resource_dir}", path=spec.resource_dir)
+    try:
+        spec = KernelSpec.from_resource_dir(folder)
+    except (OSError, ValueError) as error:
+        remedy = "remove that folder, then run `hermes-runtime kernel install --sys-prefix`"
+        yield failure("kernel spec", f"{folder}/kernel.json can't be used: {error}", remedy, path=folder)
+        return
+    yield ok("kernel spec", f"{KERNEL_NAME} in {folder}", path=folder)
     yield _interpreter(spec.argv)
-    if KernelProvisionerFactory.instance().is_provisioner_available(spec):
-        yield ok("provisioner", f"{_provisioner_name(spec.metadata)} is installed")
-    else:
-        name = _provisioner_name(spec.metadata)
-        yield failure("provisioner", f"the kernel spec names {name!r}, which isn't installed here", "reinstall hermes-runtime")
-    yield from _others()
+    yield _provisioner(spec, KernelProvisionerFactory.instance())
+    yield from others()
 
 
-def _provisioner_name(metadata: dict[str, Any]) -> str:
-    return str(metadata.get("kernel_provisioner", {}).get("provisioner_name", "local-provisioner"))
+def _provisioner(spec: KernelSpec, factory: KernelProvisionerFactory) -> Finding:
+    name = str(spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", ""))
+    if not name:
+        remedy = "run `hermes-runtime kernel install` again; without a provisioner the kernel's tools have no bridge"
+        return failure("provisioner", "the kernel spec names none", remedy)
+    if not factory.is_provisioner_available(spec):
+        remedy = f"reinstall hermes-runtime with `{sys.executable} -m pip install --force-reinstall hermes-runtime`"
+        return failure("provisioner", f"the kernel spec names {name!r}, which isn't installed here", remedy)
+    return ok("provisioner", f"{name} is installed")
 
 
 def _interpreter(argv: list[str]) -> Finding:
@@ -64,7 +79,9 @@ def _interpreter(argv: list[str]) -> Finding:
             [found, "-c", "import hermes_runtime, ipykernel"], capture_output=True, text=True, timeout=_PROBE_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return failure("kernel's python", f"{found} takes over {_PROBE_SECONDS:g} s to import", "repair that environment")
+        return failure(
+            "kernel's python", f"{found} takes over {_PROBE_SECONDS:g} s to import", "repair that environment"
+        )
     if probe.returncode:
         lines = probe.stderr.strip().splitlines() or ["it fails"]
         remedy = f"install the kernel side there: `{found} -m pip install hermes-runtime`"
@@ -72,7 +89,7 @@ def _interpreter(argv: list[str]) -> Finding:
     return ok("kernel's python", found, path=found)
 
 
-def _others() -> Iterator[Finding]:
+def others() -> Iterator[Finding]:
     """Other installations see kernel specs of the user and the system, but only start ours with the provisioner installed."""
     for interpreter in sorted(_other_interpreters()):
         try:

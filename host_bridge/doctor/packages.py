@@ -22,7 +22,9 @@ def examine() -> Iterator[Finding]:
     try:
         requirements = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        yield failure("packages", f"{DISTRIBUTION} is importable but not installed", "run `pip install .` in its folder")
+        yield failure(
+            "packages", f"{DISTRIBUTION} is importable but not installed", "run `pip install .` in its folder"
+        )
         return
     problems = [problem for text in requirements if (problem := unmet(text))]
     versions = _versions()
@@ -48,5 +50,5 @@ def unmet(text: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    installed = {canonicalize_name(one.name): one.version for one in importlib.metadata.distributions() if one.name}
+    installed = {str(canonicalize_name(one.name)): one.version for one in importlib.metadata.distributions() if one.name}
     return {name: installed[name] for name in (DISTRIBUTION, *_SHOWN) if name in installed}

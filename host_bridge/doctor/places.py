@@ -14,7 +14,7 @@ from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError, SessionError
 from host_bridge.provisioning.rundir import MAX_SOCKET_PATH_BYTES, RunDirectory
 
-_ENOUGH_BYTES = 100 * 2**20  # an ordinary notebook with its audit log is far below
+ENOUGH_BYTES = 100 * 2**20  # an ordinary notebook with its audit log is far below
 
 
 def examine() -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def run_directory() -> Finding:
         return failure("run directory", str(error), "set XDG_RUNTIME_DIR to a short, private folder you can write to")
     try:
         path = folder.bridge_endpoint.removeprefix("ipc://")
-        mode = os.stat(folder.path).st_mode & 0o777
+        mode = Path(folder.path).stat().st_mode & 0o777
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
         facts = {"path": folder.path, "socket_path_bytes": len(os.fsencode(path)), "mode": f"{mode:04o}"}
@@ -85,7 +85,7 @@ def disk(folder: Path) -> Finding:
     """See whether the disk under a folder has room."""
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**30:.1f} GiB free at {folder}"
-    if free < _ENOUGH_BYTES:
+    if free < ENOUGH_BYTES:
         remedy = "free some space: a call whose audit record can't be written is not made"
         return failure("disk", text, remedy, free_bytes=free)
     return ok("disk", text, free_bytes=free)

@@ -25,7 +25,7 @@ def examine() -> Iterator[Finding]:
         config = HostConfig()  # `places` has reported it
     yield policy(config)
     yield search_provider(config)
-    yield _program("rg", "search_files is slower without it", "install ripgrep: `apt-get install ripgrep`")
+    yield program("rg", "search_files is slower without it", "install ripgrep: `apt-get install ripgrep`")
 
 
 def policy(config: HostConfig) -> Finding:
@@ -44,6 +44,7 @@ def policy(config: HostConfig) -> Finding:
     return ok("policy", f"profile {config.session.profile}{files}", profile=config.session.profile)
 
 
-def _program(name: str, without: str, remedy: str) -> Finding:
+def program(name: str, without: str, remedy: str) -> Finding:
+    """See whether a program is there that a tool can do without."""
     found = shutil.which(name)
     return ok(name, found, path=found) if found else warning(name, f"not installed; {without}", remedy)

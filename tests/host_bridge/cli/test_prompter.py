@@ -61,7 +61,15 @@ def answer(person: Person, typed: str) -> str:
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("y\n", "once"), ("Yes\n", "once"), ("s\n", "session"), ("n\n", "no"), ("\n", "no"), ("yy\n", "no"), ("\x04", "no")],
+    [
+        ("y\n", "once"),
+        ("Yes\n", "once"),
+        ("s\n", "session"),
+        ("n\n", "no"),
+        ("\n", "no"),
+        ("yy\n", "no"),
+        ("\x04", "no"),
+    ],
 )
 def test_only_a_typed_yes_is_a_yes(person: Person, typed: str, meant: str) -> None:
     assert answer(person, typed) == meant
