@@ -1,0 +1,237 @@
+"""What the user has set for all sessions: one TOML file, read into one declared shape.
+
+    [session]      profile, principal, ask_timeout_seconds, ready_timeout_seconds, memory_bytes
+    [policy]       files
+    [audit]        folder, arguments
+    [budgets]      calls, concurrent_calls, bytes, seconds
+    [environment]  pass, set
+    [bridge]       socket
+    [tools.NAME]   whatever the tool of that name declares
+
+The file lies in the user's configuration folder unless `HERMES_RUNTIME_CONFIG` names another. It carries authority, so an
+unknown key is an error rather than a setting that silently does nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from host_bridge.errors import ConfigurationError
+
+CONFIG_VARIABLE = "HERMES_RUNTIME_CONFIG"
+"""Names the configuration file to read instead of the user's own."""
+
+PRINCIPAL_VARIABLE = "HERMES_RUNTIME_PRINCIPAL"
+"""Names the agent (or person) that the sessions of this process act for."""
+
+SECRET_NAME_PATTERNS = ("*TOKEN*", "*KEY*", "*SECRET*", "*PASSWORD*", "*PASSWD*", "*CREDENTIAL*")
+"""Variables with such names are never passed on to commands by a pattern or a plain name."""
+
+MAX_CONFIG_BYTES = 2**20  # ours is a page; a file a thousand times longer is some other file
+_APPLICATION = "hermes-runtime"
+_FIELD_IN_ERROR = re.compile(r" - at `\$\.?(?P<field>.*)`$")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Limit = Annotated[float, Meta(ge=0)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all tables share."""
+
+
+class SessionSettings(_Table, frozen=True):
+    """How sessions start.
+
+    Attributes:
+        profile: The policy profile: `read-only`, `workspace` or `full`.
+        principal: Whom sessions act for when nobody says.
+        ask_timeout_seconds: How long a question waits for a person before it counts as a no.
+        ready_timeout_seconds: How long a session process may take to be ready.
+        memory_bytes: What a session process may hold before it ends itself.
+    """
+
+    profile: str = "workspace"
+    principal: Annotated[str, Meta(min_length=1, max_length=256)] = "default"
+    ask_timeout_seconds: Seconds = 300.0
+    ready_timeout_seconds: Seconds = 30.0
+    memory_bytes: Annotated[int, Meta(ge=64 * 2**20)] = 512 * 2**20
+
+
+class PolicySettings(_Table, frozen=True):
+    """Rules beyond the profile's. `files` may start with `~`; relative ones start at the configuration file's folder."""
+
+    files: tuple[str, ...] = ()
+
+
+class AuditSettings(_Table, frozen=True):
+    """Where records go. An empty `folder` is `audit` in the user's state folder; `"digest"` keeps arguments out."""
+
+    folder: str = ""
+    arguments: Literal["full", "digest"] = "full"
+
+
+class BudgetSettings(_Table, frozen=True):
+    """What one session may use up. None means no limit of that kind."""
+
+    calls: Limit | None = None
+    concurrent_calls: Limit | None = None
+    bytes: Limit | None = None
+    seconds: Limit | None = None
+
+
+class EnvironmentSettings(_Table, frozen=True, rename={"pass_names": "pass"}):
+    """The variables that commands get beyond the few harmless ones.
+
+    Attributes:
+        pass_names: Names taken from the host's environment; `pass` in the file.
+        set: Values given outright. The only way to hand a command something whose name sounds like a secret.
+    """
+
+    pass_names: tuple[str, ...] = ()
+    set: dict[str, str] = {}
+
+
+class BridgeSettings(_Table, frozen=True):
+    """Where sessions run. With `socket`, a supervisor at that path starts them; without, the provisioner itself does."""
+
+    socket: str = ""
+
+
+class HostConfig(_Table, frozen=True):
+    """The whole file. Every table and every key may be absent."""
+
+    session: SessionSettings = SessionSettings()
+    policy: PolicySettings = PolicySettings()
+    audit: AuditSettings = AuditSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    environment: EnvironmentSettings = EnvironmentSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    tools: dict[str, dict[str, Any]] = {}
+
+
+def config_folder() -> Path:
+    """The user's configuration folder. It need not exist."""
+    return platformdirs.user_config_path(_APPLICATION, appauthor=False)
+
+
+def state_folder() -> Path:
+    """The user's state folder. It need not exist."""
+    return platformdirs.user_state_path(_APPLICATION, appauthor=False)
+
+
+def config_path() -> Path:
+    """The configuration file in force. It need not exist unless `HERMES_RUNTIME_CONFIG` names it."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else config_folder() / "config.toml"
+
+
+def audit_folder(config: HostConfig) -> Path:
+    """The folder audit logs go to, one file per session. It need not exist."""
+    return Path(config.audit.folder) if config.audit.folder else state_folder() / "audit"
+
+
+def load_config(path: str | os.PathLike[str] | None = None) -> HostConfig:
+    """Read the configuration.
+
+    Args:
+        path: A file that must exist; None for the one in force, which may be absent unless it was named.
+
+    Returns:
+        The settings, with every path in them absolute.
+
+    Raises:
+        ConfigurationError: The file can't be read or used; `.path` and `.key` say where.
+    """
+    chosen = Path(path) if path is not None else config_path()
+    must_exist = path is not None or CONFIG_VARIABLE in os.environ
+    text = _read(chosen, must_exist)
+    return HostConfig() if text is None else _parse(text, chosen)
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether a variable's name says that its value should not travel."""
+    return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in SECRET_NAME_PATTERNS)
+
+
+def _read(path: Path, must_exist: bool) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            _check_ownership(os.fstat(file.fileno()), path)
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigurationError(
+                f"{path}: no such configuration file; create it or unset {CONFIG_VARIABLE}", path=str(path)
+            ) from None
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}", path=str(path)) from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigurationError(f"{path}: over {MAX_CONFIG_BYTES} bytes; is it the right file?", path=str(path))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8", path=str(path)) from None
+
+
+def _check_ownership(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"{path}: not a regular file", path=str(path))
+    # Whoever can write here decides what every session may do.
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigurationError(f"{path}: anybody may write it; run: chmod o-w {path}", path=str(path))
+
+
+def _parse(text: str, path: Path) -> HostConfig:
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}", path=str(path)) from None
+    try:
+        config = msgspec.convert(fields, type=HostConfig)
+    except msgspec.ValidationError as error:
+        raise _explain(error, path) from None
+    for name in config.environment.pass_names:
+        if sounds_secret(name):
+            raise ConfigurationError(
+                f"{path}: environment.pass: {name} sounds like a secret; if commands must have it, give it in "
+                "[environment.set]",
+                path=str(path),
+                key="environment.pass",
+            )
+    return _absolute(config, path.absolute().parent)
+
+
+def _explain(error: msgspec.ValidationError, path: Path) -> ConfigurationError:
+    text = str(error)
+    place = _FIELD_IN_ERROR.search(text)
+    key = place["field"] if place else ""
+    problem = text[: place.start()] if place else text
+    unknown = _UNKNOWN_FIELD.search(problem)
+    if unknown:
+        key = f"{key}.{unknown['name']}" if key else unknown["name"]
+        problem = "unknown key; remove it or correct its spelling"
+    return ConfigurationError(f"{path}: {key}: {problem}", path=str(path), key=key)
+
+
+def _absolute(config: HostConfig, folder: Path) -> HostConfig:
+    def resolve(text: str) -> str:
+        return str(folder / Path(text).expanduser()) if text else text
+
+    return msgspec.structs.replace(
+        config,
+        policy=msgspec.structs.replace(config.policy, files=tuple(resolve(name) for name in config.policy.files)),
+        audit=msgspec.structs.replace(config.audit, folder=resolve(config.audit.folder)),
+        bridge=msgspec.structs.replace(config.bridge, socket=resolve(config.bridge.socket)),
+    )

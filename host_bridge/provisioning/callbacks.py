@@ -1,0 +1,122 @@
+"""What a session asks of the host application: questions for a person, and calls of the tools it provides.
+
+Each runs in a thread of its own, because either may take minutes while others must be served.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from host_bridge import control
+from host_bridge.control import Answer, Asked, ControlMessage, HostToolReply, HostToolRequest
+from host_bridge.errors import SessionError
+from host_bridge.provisioning.options import HostTool, Prompter
+
+MAX_THREADS = 64  # a session has at most a few hundred calls open; a person answers one at a time
+ANSWERS = frozenset({"once", "session", "no"})
+
+_log = logging.getLogger(__name__)
+
+
+class Callbacks:
+    """Runs the host application's functions for one session.
+
+    Args:
+        send: Puts a message on the control channel; thread-safe.
+        prompter: Asks a person. None answers every question with no.
+        tools: What the application provides.
+    """
+
+    def __init__(
+        self, send: Callable[[ControlMessage], None], prompter: Prompter | None, tools: Sequence[HostTool]
+    ) -> None:
+        self._send = send
+        self._prompter = prompter
+        self._tools = {tool.name: tool for tool in tools}
+        self._cancelled: dict[str, threading.Event] = {}
+        self._threads = threading.BoundedSemaphore(MAX_THREADS)
+
+    def add(self, tools: Sequence[HostTool]) -> None:
+        """Provide further tools."""
+        self._tools.update((tool.name, tool) for tool in tools)
+
+    def ask(self, question: Asked) -> None:
+        """Have the question answered."""
+        prompter = self._prompter
+        if prompter is None or not self._start(lambda: self._answer(question, prompter)):
+            self._reply(Answer(question_id=question.question_id, answer="no"))
+
+    def call(self, request: HostToolRequest) -> None:
+        """Have a provided tool run."""
+        tool = self._tools.get(request.tool)
+        if tool is None:
+            self._fail(request, f"the host application provides no tool {request.tool}")
+            return
+        self._cancelled[request.call_id] = threading.Event()
+        if not self._start(lambda: self._run(request, tool)):
+            self._fail(request, f"the host application runs {MAX_THREADS} calls already; try again later")
+
+    def cancel(self, call_id: str) -> None:
+        """Tell a provided tool that nobody waits for it any more."""
+        if event := self._cancelled.get(call_id):
+            event.set()
+
+    def cancel_all(self) -> None:
+        """Tell all provided tools so: the session is over."""
+        for event in list(self._cancelled.values()):
+            event.set()
+
+    def _start(self, work: Callable[[], None]) -> bool:
+        if not self._threads.acquire(blocking=False):
+            return False
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self._threads.release()
+
+        threading.Thread(target=run, name="hermes-callback", daemon=True).start()
+        return True
+
+    def _answer(self, question: Asked, prompter: Prompter) -> None:
+        try:
+            answer = prompter(question)
+        except Exception:
+            _log.exception("the prompter failed, which counts as a no")
+            answer = "no"
+        # A prompter that answers anything else has not said yes.
+        self._reply(Answer(question_id=question.question_id, answer=answer if answer in ANSWERS else "no"))
+
+    def _run(self, request: HostToolRequest, tool: HostTool) -> None:
+        cancelled = self._cancelled[request.call_id]
+        try:
+            value = tool.run(dict(request.arguments), cancelled)
+            reply = HostToolReply(call_id=request.call_id, value=value)
+            control.encode(reply)  # a value that can't travel is the tool's failure, not the channel's
+        except Exception as error:
+            _log.debug("the tool %s failed", request.tool, exc_info=True)
+            self._fail(request, f"{request.tool}: {error or type(error).__name__}")
+        else:
+            self._done(reply)
+
+    def _fail(self, request: HostToolRequest, text: str) -> None:
+        self._done(HostToolReply(call_id=request.call_id, failure=text))
+
+    def _done(self, reply: HostToolReply) -> None:
+        self._cancelled.pop(reply.call_id, None)
+        self._reply(reply)
+
+    def _reply(self, message: ControlMessage) -> None:
+        try:
+            self._send(message)
+        except SessionError as error:
+            _log.debug("nobody waits for this any more: %s", error)
+
+
+def describe(tools: Sequence[HostTool]) -> tuple[dict[str, Any], ...]:
+    """Give tools as `ProvideTools` carries them."""
+    return tuple({"name": tool.name, "summary": tool.summary} for tool in tools)

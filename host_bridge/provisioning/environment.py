@@ -1,0 +1,48 @@
+"""Which of the host's variables go where: to the commands tools run, to the session process, to the kernel."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
+from host_bridge.config import CONFIG_VARIABLE, PRINCIPAL_VARIABLE, EnvironmentSettings, sounds_secret
+
+COMMAND_VARIABLES = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLUMNS", "LINES", "TMPDIR",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME",
+)  # fmt: skip
+"""What commands get of the host's environment without being asked: where things are and how to speak, never what opens them."""
+
+_INTERPRETER_VARIABLES = (*COMMAND_VARIABLES, "LD_LIBRARY_PATH", "PYTHONHOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_OURS = (TICKET_FILE_VARIABLE, TICKET_VARIABLE, CONFIG_VARIABLE, PRINCIPAL_VARIABLE)
+
+
+def command_environment(host: Mapping[str, str], settings: EnvironmentSettings) -> dict[str, str]:
+    """Give the variables for commands: the harmless ones, those the user names, those the user sets."""
+    chosen = _select(host, (*COMMAND_VARIABLES, *settings.pass_names))
+    return {**chosen, **settings.set}
+
+
+def session_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables for a session process: enough for its interpreter to start and find this package."""
+    chosen = _select(host, _INTERPRETER_VARIABLES)
+    if search_path := host.get("PYTHONPATH"):
+        # The process starts in another folder, where relative entries would mean something else.
+        chosen["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in search_path.split(os.pathsep))
+    return chosen
+
+
+def kernel_environment(given: Mapping[str, str], ticket_path: str) -> dict[str, str]:
+    """Give a kernel's variables: what it would have anyway, without ours, and where its ticket lies."""
+    return {**{name: value for name, value in given.items() if name not in _OURS}, TICKET_FILE_VARIABLE: ticket_path}
+
+
+def _select(host: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in host.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) and not sounds_secret(name)
+    }

@@ -1,0 +1,153 @@
+"""What one kernel has from its first start to its last end, restarts included: a run directory and a bridge session."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hermes_protocol.ticket import Ticket, encode_ticket
+from host_bridge.config import HostConfig
+from host_bridge.control import SessionConfig
+from host_bridge.errors import SessionError
+from host_bridge.provisioning.keys import new_keys
+from host_bridge.provisioning.notebook import declared_permissions
+from host_bridge.provisioning.options import LaunchOptions, Prompter
+from host_bridge.provisioning.processes import identify
+from host_bridge.provisioning.rundir import RunDirectory
+from host_bridge.provisioning.session import BridgeSession
+from host_bridge.provisioning.session_config import Circumstances, session_config
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSite:
+    """What a kernel manager says about a kernel.
+
+    Attributes:
+        cwd: Its working directory.
+        notebook: The notebook a Jupyter server says it is for; empty when nobody says.
+        kernelspec_profile: The profile its kernel spec names.
+    """
+
+    cwd: str
+    notebook: str = ""
+    kernelspec_profile: str = ""
+
+
+class KernelSession:
+    """One kernel's run directory and session. Its methods may block; call them off an event loop.
+
+    Args:
+        host: The user's configuration.
+        options: What the host application says.
+        site: What the kernel manager says.
+        prompter: Asks a person; None when nobody can be asked.
+
+    Attributes:
+        run: The run directory.
+        session: The session; a new one after a restart if the old one was over.
+    """
+
+    def __init__(self, host: HostConfig, options: LaunchOptions, site: KernelSite, prompter: Prompter | None) -> None:
+        self._host = host
+        self._options = options
+        self._site = site
+        self._prompter = prompter
+        self.run = RunDirectory()
+        self.session = self._new_session()
+
+    @property
+    def config(self) -> SessionConfig:
+        """What the session was started with."""
+        assert self.session.config is not None
+        return self.session.config
+
+    def open(self, environment: Mapping[str, str]) -> None:
+        """Start the session if none is under way; doesn't wait for it.
+
+        Args:
+            environment: The host process's variables.
+
+        Raises:
+            HostBridgeError: The configuration can't be used, or the process can't be started.
+        """
+        if self.session.alive:
+            return
+        if self.session.config is not None:
+            self._check_replaceable()
+            self.session.close()
+            self.session = self._new_session()
+        self._server_keys = new_keys()
+        given = Circumstances(
+            endpoint=self.run.bridge_endpoint,
+            server_keys=self._server_keys,
+            cwd=self._site.cwd,
+            kernelspec_profile=self._site.kernelspec_profile,
+            notebook=self._site.notebook,
+            notebook_permissions=declared_permissions(self._site.notebook) if self._site.notebook else None,
+            interactive=self._prompter is not None,
+        )
+        config = session_config(self._host, self._options, given, environment)
+        self.session.start(config, supervisor=self._host.bridge.socket)
+        pid = self.session.pid
+        self.run.record(bridge=identify(pid) if pid else None)
+
+    def admit_kernel(self) -> None:
+        """Make the next kernel process known to the session, no other from then on, and write its ticket.
+
+        Raises:
+            SessionError: The session is over.
+        """
+        public_key, secret_key = new_keys()
+        self.session.kernel_starting(public_key)
+        ticket = Ticket(
+            session_id=self.config.session_id,
+            endpoint=self.config.endpoint,
+            server_public_key=self._server_keys[0],
+            public_key=public_key,
+            secret_key=secret_key,
+        )
+        self.run.write_ticket(encode_ticket(ticket))
+
+    def record_kernel(self, pid: int) -> None:
+        """Write down which process the kernel is, for the sweep after a crash."""
+        self.run.record(kernel=identify(pid))
+
+    def record_connection_file(self, path: str) -> None:
+        """Write down which connection file is the kernel's, for the sweep after a crash."""
+        self.run.record(connection_file=os.path.realpath(path))
+
+    def wait_ready(self) -> None:
+        """Wait until the session serves.
+
+        Raises:
+            HostBridgeError: See `BridgeSession.wait_ready`.
+        """
+        self.session.wait_ready(self._host.session.ready_timeout_seconds)
+
+    def close(self) -> None:
+        """End the session and remove the run directory. May be called again."""
+        self.session.close()
+        self.run.remove()
+
+    def _new_session(self) -> BridgeSession:
+        return BridgeSession(prompter=self._prompter, on_call=self._options.on_call, tools=self._options.tools)
+
+    def _check_replaceable(self) -> None:
+        # A kernel that can end its session must not get new budgets by it.
+        if self.config.budgets:
+            raise SessionError(
+                f"the session of this kernel is over, and with it the count of what it used ({self.session.failure}); "
+                "shut the kernel down and start another"
+            )
+
+
+def kernel_site(kwargs: Mapping[str, object], kernelspec_profile: str) -> KernelSite:
+    """Read a kernel manager's start arguments."""
+    cwd = str(kwargs.get("cwd") or Path.cwd())
+    # Only what this start was given: a variable of the host's own would name the notebook the host itself runs in.
+    environment = kwargs.get("env")
+    named = environment.get("JPY_SESSION_NAME", "") if isinstance(environment, Mapping) else ""
+    notebook = str(Path(cwd, named)) if named else ""
+    return KernelSite(cwd=cwd, notebook=notebook, kernelspec_profile=kernelspec_profile)

@@ -1,0 +1,74 @@
+"""What a host application may say about the kernel it starts: `start_kernel(hermes=LaunchOptions(...))`.
+
+Everything is optional. An application that knows nothing of this product says nothing and gets the user's configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from host_bridge.control import Asked, CallSettled
+
+Prompter = Callable[[Asked], str]
+"""Asks a person; answers `"once"`, `"session"` or `"no"`. Called in a thread of its own."""
+
+CallListener = Callable[[CallSettled], None]
+"""Hears of every settled call. Called in the thread that reads the control channel, so it must be quick."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostTool:
+    """A tool that the host application itself provides.
+
+    Attributes:
+        name: As the kernel calls it.
+        run: Takes the call's arguments by name and an event that is set when nobody waits for the result any more; returns
+            plain data. Called in a thread of its own. The text of an exception it raises reaches the kernel.
+        summary: One line for people.
+    """
+
+    name: str
+    run: Callable[[dict[str, Any], threading.Event], Any]
+    summary: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOptions:
+    """What is known about one kernel beyond the user's configuration. Spoken by the host application, so it is trusted.
+
+    Attributes:
+        workspace: The folder the session works in; the kernel's working directory when empty.
+        principal: Whom the session acts for.
+        profile: The policy profile. A kernel spec that names a narrower one still narrows.
+        notebook: Absolute path of the notebook, for the record and to protect it.
+        notebook_permissions: `metadata.hermes.permissions` of the notebook; None when it declares nothing.
+        policy_files: Further policy files.
+        policy_rules: Further rules as TOML text.
+        run_id: Names the run in the audit log.
+        audit_path: The audit log; one of its own in the configured folder when empty.
+        secrets: Values that must never be written down.
+        prompter: Asks a person. None means nobody can be asked.
+        marks_cells: Whether the application says which cell runs (`cell_started`, `cell_settled` of the session).
+        budgets: Limits by name, over those of the configuration.
+        on_call: Hears of every settled call.
+        tools: Tools the application provides.
+    """
+
+    workspace: str = ""
+    principal: str = ""
+    profile: str = ""
+    notebook: str = ""
+    notebook_permissions: Mapping[str, Any] | None = None
+    policy_files: tuple[str, ...] = ()
+    policy_rules: str = ""
+    run_id: str = ""
+    audit_path: str = ""
+    secrets: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    prompter: Prompter | None = None
+    marks_cells: bool = False
+    budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    on_call: CallListener | None = None
+    tools: tuple[HostTool, ...] = ()

@@ -1,0 +1,156 @@
+"""From the user's configuration and a host application's options to one session's whole configuration.
+
+Who may say what: the host application (`LaunchOptions`) speaks for the user, then the process's environment, then the
+configuration file. A kernel spec and a notebook can come from elsewhere, so they may narrow and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
+from host_bridge.control import SessionConfig
+from host_bridge.errors import AuditError, ConfigurationError
+from host_bridge.provisioning.environment import command_environment
+from host_bridge.provisioning.options import LaunchOptions
+
+PROFILES = ("read-only", "workspace", "full")
+"""Narrowest first."""
+
+USER_POLICY = "policy.toml"
+"""In the configuration folder: the user's own rules, used when the file exists."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known about one launch that neither the user nor the application had to say.
+
+    Attributes:
+        endpoint: The ZeroMQ address the session shall bind.
+        server_keys: The session's CURVE key pair, public and secret, Z85 text.
+        cwd: The kernel's working directory.
+        kernelspec_profile: The profile a kernel spec names; it can only narrow.
+        notebook: The notebook a Jupyter server says the kernel is for.
+        notebook_permissions: What that notebook declares; None for nothing.
+        interactive: Whether a person can be asked.
+        confinement: How the kernel is confined.
+    """
+
+    endpoint: str
+    server_keys: tuple[str, str]
+    cwd: str
+    kernelspec_profile: str = ""
+    notebook: str = ""
+    notebook_permissions: Mapping[str, Any] | None = None
+    interactive: bool = False
+    confinement: str = "none"
+
+
+def session_config(
+    host: HostConfig, options: LaunchOptions, given: Circumstances, environment: Mapping[str, str]
+) -> SessionConfig:
+    """Give the configuration of one session.
+
+    Args:
+        host: The user's configuration.
+        options: What the host application says.
+        given: What the launch itself says.
+        environment: The host process's variables.
+
+    Raises:
+        ConfigurationError: The workspace isn't a folder, or a profile or budget has no meaning.
+        AuditError: The folder for audit logs can't be made.
+    """
+    session_id = new_session_id()
+    permissions = options.notebook_permissions
+    if permissions is None:
+        permissions = given.notebook_permissions
+    return SessionConfig(
+        session_id=session_id,
+        endpoint=given.endpoint,
+        server_public_key=given.server_keys[0],
+        server_secret_key=given.server_keys[1],
+        workspace=_workspace(options.workspace or given.cwd),
+        principal=options.principal or environment.get(PRINCIPAL_VARIABLE) or host.session.principal,
+        profile=narrower(options.profile or host.session.profile, given.kernelspec_profile),
+        policy_paths=_policy_paths(host, options),
+        policy_texts=(("run", options.policy_rules),) if options.policy_rules else (),
+        notebook=options.notebook or given.notebook,
+        notebook_permissions=None if permissions is None else dict(permissions),
+        run_id=options.run_id,
+        confinement=given.confinement,
+        audit_path=options.audit_path or str(_audit_path(host, session_id)),
+        audit_arguments=host.audit.arguments,
+        secrets=options.secrets,
+        tool_settings=host.tools,
+        environment=command_environment(environment, host.environment),
+        budgets=_budgets(host, options),
+        interactive=given.interactive,
+        ask_timeout_seconds=host.session.ask_timeout_seconds,
+        marks_cells=options.marks_cells,
+        memory_bytes=host.session.memory_bytes,
+    )
+
+
+def new_session_id() -> str:
+    """Give a name no other session has; sorts by time."""
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def narrower(profile: str, wish: str) -> str:
+    """Give the narrower of a profile in force and a wish from a kernel spec; an empty wish changes nothing.
+
+    Raises:
+        ConfigurationError: There is no such profile to wish for.
+    """
+    if not wish:
+        return profile
+    if wish not in PROFILES:
+        raise ConfigurationError(
+            f"the kernel spec names the profile {wish!r}; there are: {', '.join(PROFILES)}",
+            key="metadata.kernel_provisioner.config.profile",
+        )
+    # A profile that isn't known here fails when the policy is loaded; it must not be replaced by a wider one before that.
+    return wish if profile in PROFILES and PROFILES.index(wish) < PROFILES.index(profile) else profile
+
+
+def _workspace(path: str) -> str:
+    resolved = os.path.realpath(Path(path).expanduser())
+    if not Path(resolved).is_dir():
+        raise ConfigurationError(f"the workspace {resolved} is not a folder; create it or name another", path=resolved)
+    return resolved
+
+
+def _policy_paths(host: HostConfig, options: LaunchOptions) -> tuple[tuple[str, str], ...]:
+    own = config_folder() / USER_POLICY
+    user = ([str(own)] if own.exists() else []) + list(host.policy.files)
+    run = [str(Path(path).expanduser().absolute()) for path in options.policy_files]
+    return (*(("user", path) for path in user), *(("run", path) for path in run))
+
+
+def _audit_path(host: HostConfig, session_id: str) -> Path:
+    folder = audit_folder(host)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AuditError(
+            f"the folder for audit logs {folder} can't be made: {error.strerror}; set audit.folder in the configuration"
+        ) from error
+    return folder / f"{session_id}.jsonl"
+
+
+def _budgets(host: HostConfig, options: LaunchOptions) -> dict[str, float]:
+    limits = host.budgets
+    known = {name: getattr(limits, name) for name in limits.__struct_fields__}
+    for name in options.budgets:
+        if name not in known:
+            raise ConfigurationError(
+                f"no budget is called {name!r}; there are: {', '.join(known)}", key=f"budgets.{name}"
+            )
+    return {name: float(limit) for name, limit in {**known, **options.budgets}.items() if limit is not None}
