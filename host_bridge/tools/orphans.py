@@ -5,6 +5,7 @@ came from is told by a mark that fork and exec hand on and that a process can't 
 of real-time CPU microseconds, set to a number no process could ever use up. Odd numbers are commands'; between commands this
 process carries an even one, so that children other code starts are never taken for orphans.
 
+This is tidiness, not a boundary: whoever may run any command can also ask a service of the host to run something later.
 Where there is no such thing (macOS), process groups are all there is.
 """
 

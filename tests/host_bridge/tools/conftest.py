@@ -14,6 +14,8 @@ import pytest
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, DeniedError
 from host_bridge.policy.model import Resource
 
+_TIME_IS_UP = CallTimeoutError("the call's time is up")
+
 
 @dataclasses.dataclass
 class FakeSession:
@@ -63,7 +65,7 @@ class FakeContext:
         self._allow = allow
         self._error: CallError | None = None
         self._callbacks: list[Callable[[], None]] = []
-        self._timer = threading.Timer(timeout, self._end, [CallTimeoutError("the call's time is up")])
+        self._timer = threading.Timer(timeout, self._end, [_TIME_IS_UP])
         self._timer.daemon = True
         self._timer.start()
 
@@ -73,6 +75,8 @@ class FakeContext:
         return max(0.0, self._deadline - time.monotonic())
 
     def check(self) -> None:
+        if time.monotonic() >= self._deadline:
+            self._end(_TIME_IS_UP)
         if self._error is not None:
             raise self._error
 
