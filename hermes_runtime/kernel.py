@@ -9,6 +9,9 @@ ipykernel, with what a notebook of this product needs and without what was measu
 - a graceful shutdown doesn't wait for a thread that has nothing left to say.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# ipykernel and IPython are annotated here and there only.
+
 from __future__ import annotations
 
 import importlib.metadata
@@ -17,14 +20,14 @@ import signal
 import sys
 import threading
 import warnings
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import IPython
-import ipykernel
-from IPython.core.profiledir import ProfileDir
+from ipykernel._version import __version__ as ipykernel_version
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
@@ -51,7 +54,7 @@ class _MissingSdk:
         ) from self._error
 
 
-class HermesShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython publishes no types
+class HermesShell(ZMQInteractiveShell):
     """The shell that runs the cells."""
 
     def init_user_ns(self) -> None:
@@ -77,7 +80,7 @@ class HermesShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython publish
         load_ipython_extension(self)
 
 
-class HermesKernel(IPythonKernel):  # type: ignore[misc]
+class HermesKernel(IPythonKernel):
     """ipykernel's kernel, answering every request once and waking up for every interrupt."""
 
     shell_class = Type(HermesShell)
@@ -94,7 +97,7 @@ class HermesKernel(IPythonKernel):  # type: ignore[misc]
         """What a console shows first."""
         return (
             f"Hermes runtime {_version()} (Python {platform.python_version()}, IPython {IPython.__version__}, "
-            f"ipykernel {ipykernel.__version__})\n"
+            f"ipykernel {ipykernel_version})\n"
             "Tools are in `hermes`: hermes.tools() lists them, %hermes status says which session this is.\n"
         )
 
@@ -102,7 +105,7 @@ class HermesKernel(IPythonKernel):  # type: ignore[misc]
         """Start serving requests."""
         super().start()
         if threading.current_thread() is threading.main_thread():
-            self._wakeup = SignalWakeup(self.io_loop.asyncio_loop)
+            self._wakeup = SignalWakeup(cast(Any, self.io_loop).asyncio_loop)
             self._wakeup.arm()
 
     def pre_handler_hook(self) -> None:
@@ -119,6 +122,7 @@ class HermesKernel(IPythonKernel):  # type: ignore[misc]
         try:
             await super().execute_request(stream, ident, parent)
         except KeyboardInterrupt:
+            assert self.session is not None
             self.session.send(stream, "execute_reply", self._interrupted_reply(), parent, ident=ident)
 
     async def do_execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def _ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class HermesKernelApp(IPKernelApp):  # type: ignore[misc]
+class HermesKernelApp(IPKernelApp):
     """Starts the kernel that a notebook of this product runs in.
 
     Takes ipykernel's options and reads its configuration files, so what configures `python3` kernels configures this one.
@@ -165,10 +169,10 @@ class HermesKernelApp(IPKernelApp):  # type: ignore[misc]
 
     name = "hermes-kernel"
     description = __doc__
-    subcommands: ClassVar[dict[str, Any]] = {}  # ipykernel's own would install a kernel spec that starts something else
+    subcommands = {}  # noqa: RUF012 - ipykernel's own would install a kernel spec that starts something else
     config_file_name = "ipython_kernel_config"
-    classes = [HermesKernel, HermesShell, ProfileDir, Session]
-    kernel_class = Type(HermesKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
+    classes = [HermesKernel, HermesShell, ProfileDir, Session]  # noqa: RUF012 - as traitlets declares it
+    kernel_class = Type(HermesKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
 
     def init_connection_file(self) -> None:
         """Read what this process was handed: the connection file, and the ticket of its bridge session."""
@@ -177,13 +181,12 @@ class HermesKernelApp(IPKernelApp):  # type: ignore[misc]
 
             from . import _settings
 
-            _settings.load()
-        except (ImportError, OSError, ValueError) as error:
-            # The kernel is of use without tools, and a call of one says again what is wrong.
-            self.log.error("The session ticket can't be read, so no tool can be called: %s", error)
-        else:
             if not _environment_block.wipe([TICKET_FILE_VARIABLE, TICKET_VARIABLE]):
                 self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
+            _settings.load()
+        except (ImportError, ValueError) as error:
+            # The kernel is of use without tools, and a call of one says again what is wrong.
+            self.log.error("No tool can be called: %s", error)
         super().init_connection_file()
 
     def init_kernel(self) -> None:
