@@ -14,7 +14,7 @@ from host_bridge.errors import SessionError
 from host_bridge.provisioning.keys import new_keys
 from host_bridge.provisioning.notebook import declared_permissions
 from host_bridge.provisioning.options import LaunchOptions, Prompter
-from host_bridge.provisioning.processes import identify
+from host_bridge.provisioning.processes import ProcessIdentity, identify, kill_session
 from host_bridge.provisioning.rundir import RunDirectory
 from host_bridge.provisioning.session import BridgeSession
 from host_bridge.provisioning.session_config import Circumstances, session_config
@@ -54,6 +54,7 @@ class KernelSession:
         self._options = options
         self._site = site
         self._prompter = prompter
+        self._kernel: ProcessIdentity | None = None
         self.run = RunDirectory()
         self.session = self._new_session()
 
@@ -112,7 +113,14 @@ class KernelSession:
 
     def record_kernel(self, pid: int) -> None:
         """Write down which process the kernel is, for the sweep after a crash."""
-        self.run.record(kernel=identify(pid))
+        self._kernel = identify(pid)
+        self.run.record(kernel=self._kernel)
+
+    def end_kernel(self) -> None:
+        """Kill what is left of the kernel: itself, if need be, and what it started in its session."""
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            kill_session(kernel)
 
     def record_connection_file(self, path: str) -> None:
         """Write down which connection file is the kernel's, for the sweep after a crash."""
@@ -128,6 +136,7 @@ class KernelSession:
 
     def close(self) -> None:
         """End the session and remove the run directory. May be called again."""
+        self.end_kernel()
         self.session.close()
         self.run.remove()
 

@@ -14,7 +14,7 @@ import signal
 
 
 class Lifeline:
-    """One kernel's. Pass `descriptor` to the kernel process, then `attach` it; `cut` kills what is left of its group.
+    """One kernel's. Pass `descriptor` to the kernel process, then `attach` it; `cut` kills it if it still runs, with its group.
 
     On systems without signal-driven pipes (macOS) nothing happens, and ipykernel's poller is what remains.
     """

@@ -110,6 +110,11 @@ def session_members(leader: ProcessIdentity) -> Iterator[ProcessIdentity]:
             yield ProcessIdentity(int(folder.name), fields[_START_TIME])
 
 
+def kill_session(leader: ProcessIdentity) -> list[int]:
+    """Kill every process of the session that `leader` began. Gives their numbers."""
+    return [member.pid for member in session_members(leader) if send_signal(member, signal.SIGKILL)]
+
+
 def _stat_fields(pid: int) -> list[str] | None:
     try:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")

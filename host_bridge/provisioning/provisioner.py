@@ -124,6 +124,8 @@ class HermesProvisioner(LocalProvisioner):
         self._cut_lifeline()
         if not restart:
             await self._release()
+        elif self._kernel is not None:
+            await _off_loop(self._kernel.end_kernel)
 
     # starting ------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from host_bridge.provisioning.options import LaunchOptions
 PROFILES = ("read-only", "workspace", "full")
 """Narrowest first."""
 
+SYSTEM_POLICY = Path("/etc/hermes-runtime/policy.toml")
+"""The machine's rules: they only narrow. Used when the file exists, as are the next two."""
 USER_POLICY = "policy.toml"
-"""In the configuration folder: the user's own rules, used when the file exists."""
+"""In the configuration folder: the user's own rules."""
+PROJECT_POLICY = "hermes.toml"
+"""In the workspace: what the project wants narrowed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ def session_config(
         AuditError: The folder for audit logs can't be made.
     """
     session_id = new_session_id()
+    workspace = _workspace(options.workspace or given.cwd)
     permissions = options.notebook_permissions
     if permissions is None:
         permissions = given.notebook_permissions
@@ -76,10 +81,10 @@ def session_config(
         endpoint=given.endpoint,
         server_public_key=given.server_keys[0],
         server_secret_key=given.server_keys[1],
-        workspace=_workspace(options.workspace or given.cwd),
+        workspace=workspace,
         principal=options.principal or environment.get(PRINCIPAL_VARIABLE) or host.session.principal,
         profile=narrower(options.profile or host.session.profile, given.kernelspec_profile),
-        policy_paths=_policy_paths(host, options),
+        policy_paths=policy_paths(host, workspace, options.policy_files),
         policy_texts=(("run", options.policy_rules),) if options.policy_rules else (),
         notebook=options.notebook or given.notebook,
         notebook_permissions=None if permissions is None else dict(permissions),
@@ -120,18 +125,35 @@ def narrower(profile: str, wish: str) -> str:
     return wish if profile in PROFILES and PROFILES.index(wish) < PROFILES.index(profile) else profile
 
 
+def policy_paths(host: HostConfig, workspace: str, further: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Give the policy files of a session as `(layer, path)`, most trusted first.
+
+    Args:
+        host: The user's configuration.
+        workspace: The folder the session works in.
+        further: Files the host application names.
+    """
+    named = [("user", path) for path in host.policy.files]
+    run = [("run", str(Path(path).expanduser().absolute())) for path in further]
+    return (
+        *_if_present("system", SYSTEM_POLICY),
+        *_if_present("user", config_folder() / USER_POLICY),
+        *named,
+        *run,
+        *_if_present("project", Path(workspace, PROJECT_POLICY)),
+    )
+
+
+def _if_present(layer: str, path: Path) -> tuple[tuple[str, str], ...]:
+    # A link to nowhere counts: whoever put it meant rules, and without them nothing should start.
+    return ((layer, str(path)),) if os.path.lexists(path) else ()
+
+
 def _workspace(path: str) -> str:
     resolved = os.path.realpath(Path(path).expanduser())
     if not Path(resolved).is_dir():
         raise ConfigurationError(f"the workspace {resolved} is not a folder; create it or name another", path=resolved)
     return resolved
-
-
-def _policy_paths(host: HostConfig, options: LaunchOptions) -> tuple[tuple[str, str], ...]:
-    own = config_folder() / USER_POLICY
-    user = ([str(own)] if own.exists() else []) + list(host.policy.files)
-    run = [str(Path(path).expanduser().absolute()) for path in options.policy_files]
-    return (*(("user", path) for path in user), *(("run", path) for path in run))
 
 
 def _audit_path(host: HostConfig, session_id: str) -> Path:

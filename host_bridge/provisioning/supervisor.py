@@ -60,15 +60,6 @@ def serve(socket_path: str | os.PathLike[str] = "", *, max_sessions: int = MAX_S
     _report("ended")
 
 
-def running_supervisor(socket_path: str | os.PathLike[str]) -> int | None:
-    """Give the process that listens at a path; None when none does. Starts nothing."""
-    try:
-        with open(_lock_path(Path(socket_path).absolute()), "r") as lock:
-            return None if _lock(lock, fcntl.LOCK_SH) else int(lock.read(32))
-    except (OSError, ValueError):
-        return None
-
-
 class Supervisor:
     """The loop of `serve`.
 
@@ -152,7 +143,7 @@ def running_supervisor(socket_path: str | os.PathLike[str]) -> int | None:
     """Give the process number of the supervisor that listens at a path; None when none does."""
     path = Path(socket_path)
     try:
-        with open(path.with_name(f"{path.name}.lock")) as lock:
+        with open(_lock_path(path)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -16,9 +16,9 @@ import msgspec
 from host_bridge.provisioning.processes import (
     ProcessIdentity,
     is_running,
+    kill_session,
     machine_state,
     send_signal,
-    session_members,
     wait_for_end,
 )
 from host_bridge.provisioning.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases, remove_tree
@@ -112,9 +112,7 @@ def _host_lives(record: OwnerRecord) -> bool:
 def _end_processes(record: OwnerRecord) -> list[int]:
     if record.machine_state != machine_state():
         return []  # the numbers belong to another container or to the time before a restart
-    killed = []
-    if record.kernel:
-        killed = [member.pid for member in session_members(record.kernel) if send_signal(member, signal.SIGKILL)]
+    killed = kill_session(record.kernel) if record.kernel else []
     if record.bridge and _end_bridge(record.bridge):
         killed.append(record.bridge.pid)
     return killed

@@ -95,7 +95,7 @@ def test_a_refusal_raises_the_class_it_names(
 def test_a_death_says_how_and_what_was_written_last(make: Callable[..., BridgeSession], behaviour: str) -> None:
     session = make(behaviour)
     with pytest.raises(
-        SessionError, match="exited with status 3; it wrote: (.|\n)*something broke in the bridge"
+        SessionError, match=r"exited with status 3; it wrote: (.|\n)*something broke in the bridge"
     ) as caught:
         session.wait_ready(READY_SECONDS)
     assert len(str(caught.value)) < 20_000
@@ -112,7 +112,7 @@ def test_a_kill_is_named(make: Callable[..., BridgeSession]) -> None:
 
 def test_waiting_for_a_silent_process_is_bounded(make: Callable[..., BridgeSession]) -> None:
     session = make("silent")
-    with pytest.raises(SessionError, match="not ready within 0.2 s"):
+    with pytest.raises(SessionError, match=r"not ready within 0\.2 s"):
         session.wait_ready(0.2)
 
 
@@ -266,7 +266,7 @@ def test_the_process_inherits_no_secret_and_no_descriptor(
         session = make("obedient")
         session.wait_ready(READY_SECONDS)
         environment = Path(f"/proc/{session.pid}/environ").read_bytes()
-        open_files = {os.readlink(entry) for entry in Path(f"/proc/{session.pid}/fd").iterdir()}
+        open_files = {str(entry.readlink()) for entry in Path(f"/proc/{session.pid}/fd").iterdir()}
     assert b"hunter" not in environment
     assert "/etc/hostname" not in open_files
     assert os.getsid(session.pid or 0) == session.pid
