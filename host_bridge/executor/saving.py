@@ -27,6 +27,8 @@ MIN_INTERVAL_SECONDS = 0.1
 COST_SHARE = 10
 """Wait at least this many times what the last save took, so that saving never takes more than a tenth of a run."""
 
+RETRY_SECONDS = 5.0  # after a save that failed
+
 _SUFFIX = ".saving"
 _numbers = itertools.count()
 
@@ -179,6 +181,10 @@ class Saver:
         """Save if something changed and the last save is long enough ago."""
         if self.seconds_until_due() == 0.0:
             self.save()
+
+    def postpone(self) -> None:
+        """Say that saving failed, so that it is tried again after a while and not at every message."""
+        self._not_before = self._clock() + RETRY_SECONDS
 
     def save(self, *, last: bool = False) -> None:
         """Save now.

@@ -1,0 +1,244 @@
+"""One kernel process: started, watched, interrupted, ended. No fixed waits: its exit is an event, not something to look for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from host_bridge.errors import KernelStartError
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking import BlockingKernelClient
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import KernelManager
+
+    from host_bridge.provisioning.options import LaunchOptions
+    from host_bridge.provisioning.session import BridgeSession
+
+OUR_PROVISIONER = "hermes-provisioner"
+
+RECONNECT_MILLISECONDS = 10
+"""How often ZeroMQ tries a socket that the kernel has not bound yet. Its own 100 ms would be a tenth of a kernel's start."""
+
+QUEUED_MESSAGES = 100_000
+"""How many outputs may wait while one is worked on; at ZeroMQ's own 1,000 a chatty cell's outputs are lost."""
+
+EXIT_SECONDS = 2.5  # what jupyter_client gives a kernel to end before it gets SIGTERM
+
+_quiet = logging.getLogger("host_bridge.executor.jupyter")
+_quiet.setLevel(logging.CRITICAL)  # what fails here is raised; a traceback in the log besides helps nobody
+
+
+def is_ours(spec: KernelSpec) -> bool:
+    """Whether a kernel spec starts kernels that have a bridge session."""
+    provisioner = spec.metadata.get("kernel_provisioner")
+    return isinstance(provisioner, dict) and provisioner.get("provisioner_name") == OUR_PROVISIONER
+
+
+def find_kernel(name: str) -> KernelSpec:
+    """Look a kernel up by name.
+
+    Raises:
+        KernelStartError: It isn't installed.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    specs = KernelSpecManager(log=_quiet)
+    try:
+        return specs.get_kernel_spec(name)
+    except NoSuchKernel:
+        installed = ", ".join(sorted(specs.find_kernel_specs())) or "none"
+        raise KernelStartError(
+            f"there is no kernel {name!r} (installed: {installed}); `hermes-runtime kernel install` installs ours"
+        ) from None
+
+
+class RunningKernel:
+    """A kernel process and the sockets to it.
+
+    Args:
+        manager: Has started the kernel.
+
+    Attributes:
+        exit_descriptor: Readable once the process is gone; None where the system can't say.
+        session: The bridge session; None for a kernel that is not ours. It can be asked about its calls after the end too.
+    """
+
+    def __init__(self, manager: KernelManager) -> None:
+        self._manager = manager
+        self.exit_descriptor = _open_exit_descriptor(_process_id(manager))
+        self.session: BridgeSession | None = getattr(manager.provisioner, "session", None)
+        self.client = _connect(manager)
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        *,
+        cwd: str | None = None,
+        launch: LaunchOptions | None = None,
+        manager_class: Any = None,
+        extra_arguments: Sequence[str] = (),
+        **settings: Any,
+    ) -> RunningKernel:
+        """Start a kernel; doesn't wait until it answers.
+
+        Args:
+            name: Of an installed kernel spec.
+            cwd: The kernel's working directory; this process's when None.
+            launch: What the host says about it; a kernel that is not ours ignores it.
+            manager_class: The kernel manager to use in place of jupyter_client's.
+            extra_arguments: For the kernel's command line.
+            settings: For the kernel manager.
+
+        Raises:
+            KernelStartError: It isn't installed, or its process could not be started.
+            HostBridgeError: Its bridge session could not be opened.
+        """
+        from jupyter_client.manager import KernelManager
+
+        arguments = list(extra_arguments)
+        options: dict[str, Any] = {"cwd": cwd} if cwd else {}
+        if is_ours(find_kernel(name)):
+            options["hermes"] = launch
+        elif not any(argument.startswith("--HistoryManager") for argument in arguments):
+            arguments += _history_in_memory(name)
+        manager = (manager_class or KernelManager)(kernel_name=name, log=_quiet, **settings)
+        try:
+            _wait_for(manager.start_kernel(extra_arguments=arguments, **options))
+        except OSError as error:
+            _abandon(manager)
+            raise KernelStartError(f"the kernel {name!r} could not be started: {error}; see `hermes-runtime doctor`") from error
+        except BaseException:
+            _abandon(manager)
+            raise
+        return cls(manager)
+
+    @property
+    def name(self) -> str:
+        """The kernel spec's name."""
+        return str(self._manager.kernel_name)
+
+    def is_alive(self) -> bool:
+        """Whether the process is there."""
+        if self.exit_descriptor is not None:
+            return not select.select([self.exit_descriptor], [], [], 0)[0]
+        return bool(_wait_for(self._manager.is_alive()))
+
+    def describe_end(self) -> str:
+        """Say how the process ended, as far as is known."""
+        process = getattr(self._manager.provisioner, "process", None)
+        code = process.poll() if process is not None else None
+        if code is None:
+            return "it is gone"
+        if code == -signal.SIGKILL:
+            return "killed by SIGKILL, as by the system when memory runs out"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"killed by {signal.Signals(-code).name}"
+        return f"it exited with code {code}"
+
+    def interrupt(self) -> None:
+        """Interrupt what runs. A kernel that is gone by now is no error."""
+        with contextlib.suppress(RuntimeError, ProcessLookupError):
+            _wait_for(self._manager.interrupt_kernel())
+
+    def kill(self) -> None:
+        """Kill the process and all of its group."""
+        if self._manager.provisioner is not None:
+            _wait_for(self._manager.provisioner.kill())
+
+    def request_shutdown(self) -> None:
+        """Ask the kernel to end; doesn't wait for it."""
+        if self.is_alive():
+            _wait_for(self._manager.request_shutdown())
+
+    def close(self) -> None:
+        """Wait a bounded time for the end, make sure of it, and give everything back."""
+        self._wait_for_exit()
+        try:
+            self._kill_leftovers()
+            _wait_for(self._manager.finish_shutdown(waittime=EXIT_SECONDS))
+        finally:
+            _abandon(self._manager)
+            self.client.stop_channels()
+            if self.exit_descriptor is not None:
+                os.close(self.exit_descriptor)
+                self.exit_descriptor = None
+
+    def _wait_for_exit(self) -> None:
+        if self.exit_descriptor is not None:
+            select.select([self.exit_descriptor], [], [], EXIT_SECONDS)
+
+    def _kill_leftovers(self) -> None:
+        """Kill what the kernel's cells left running in its process group.
+
+        The kernel's own process has ended but is not reaped yet, so its group's number can't belong to anybody else.
+        """
+        process = getattr(self._manager.provisioner, "process", None)
+        group = getattr(self._manager.provisioner, "pgid", None)
+        if process is not None and process.returncode is None and group == process.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def _history_in_memory(name: str) -> list[str]:
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
+
+    return ["--HistoryManager.hist_file=:memory:"] if name in (NATIVE_KERNEL_NAME, "python") else []
+
+
+def _process_id(manager: KernelManager) -> int | None:
+    process = getattr(manager.provisioner, "process", None)
+    return getattr(process, "pid", None)
+
+
+def _open_exit_descriptor(process: int | None) -> int | None:
+    if process is None or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(process)
+    except OSError:  # an old kernel of the operating system, or one that forbids it
+        return None
+
+
+def _connect(manager: KernelManager) -> BlockingKernelClient:
+    from jupyter_client.blocking import BlockingKernelClient
+
+    information = manager.get_connection_info(session=True)
+    for key in ("curve_publickey", "curve_secretkey"):
+        if isinstance(information.get(key), str):
+            information[key] = information[key].encode("ascii")
+    client = BlockingKernelClient(parent=manager, connection_file=manager.connection_file, log=_quiet, **information)
+    client.context.reconnect_ivl = RECONNECT_MILLISECONDS
+    client.context.rcvhwm = QUEUED_MESSAGES
+    client.start_channels(hb=False, stdin=False)
+    client.allow_stdin = False
+    return client
+
+
+def _abandon(manager: KernelManager) -> None:
+    """Let a manager remove its files and sockets, whatever state it is in."""
+    with contextlib.suppress(RuntimeError):
+        _wait_for(manager.cleanup_resources())
+    if manager.ready.done() and not manager.ready.cancelled():
+        manager.ready.exception()  # seen; asyncio would log it as never retrieved
+
+
+def _wait_for(result: Any) -> Any:
+    """Give the result of a kernel manager's method, asynchronous managers included."""
+    import inspect
+
+    if not inspect.isawaitable(result):
+        return result
+    from jupyter_core.utils import run_sync
+
+    async def wait() -> Any:
+        return await result
+
+    return run_sync(wait)()

@@ -1,0 +1,354 @@
+"""Running a notebook's cells in a kernel, and judging how each of them ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from nbformat import NotebookNode
+from papermill.log import logger
+
+from host_bridge.errors import HostBridgeError, KernelStartError, SessionError
+from host_bridge.executor.clock import RunClock
+from host_bridge.executor.conversation import Cause, CellEnd, Conversation, Deadline
+from host_bridge.executor.kernel import RunningKernel
+from host_bridge.executor.logging_outputs import OutputLog
+from host_bridge.executor.messages import KernelMessage
+from host_bridge.executor.outputs import NotebookOutputs
+from host_bridge.executor.parameter_source import render_assignments
+from host_bridge.executor.record import RunRecord
+from host_bridge.executor.redaction import Redactor
+from host_bridge.executor.report import FailedCell, count_calls
+from host_bridge.executor.settings import RunSettings
+from host_bridge.executor.states import DENIAL_NAMES, State
+from host_bridge.executor.stopping import StopRequest
+
+SKIP_TAG = "skip-execution"  # nbclient's
+ALLOWED_ERROR_TAG = "raises-exception"  # nbclient's, pytest's for notebooks
+_ORDERLY_EXITS = frozenset({"", "0", "None"})  # sys.exit(), sys.exit(0), sys.exit(None)
+
+STATE_BY_CAUSE = {Cause.TIMED_OUT: State.TIMED_OUT, Cause.DIED: State.KERNEL_DIED, Cause.STOPPED: State.CANCELLED}
+_ERROR_NAMES = {  # nbclient's names for the first two: readers know them
+    State.TIMED_OUT: "CellTimeoutError",
+    State.KERNEL_DIED: "DeadKernelError",
+    State.CANCELLED: "RunCancelledError",
+    State.FAILED: "KernelProtocolError",
+}
+
+
+class NotebookRun:
+    """One execution of a notebook.
+
+    Args:
+        record: Holds the notebook and is told everything.
+        settings: How to run it.
+        kernel: Running, not necessarily ready. It is ended with the run.
+        clock: Started when the run was.
+        stop: Ends the run before its time.
+    """
+
+    def __init__(
+        self, record: RunRecord, settings: RunSettings, *, kernel: RunningKernel, clock: RunClock, stop: StopRequest
+    ) -> None:
+        self._record = record
+        self._report = record.report
+        self._settings = settings
+        self._kernel = kernel
+        self._clock = clock
+        self._stop = stop
+        self._redactor = Redactor(settings.secrets)
+        self._running: int | None = None
+        # What runs is what was written, also where it is saved without a secret.
+        self._sources = [cell.source for cell in record.nb.cells]
+        self._outputs = NotebookOutputs(
+            record.nb,
+            kernel.client,
+            limits=settings.limits,
+            redactor=self._redactor,
+            on_change=record.saver.touch,
+            log=self._output_log(),
+            **settings.client_settings,
+        )
+        record.attach(self._outputs.bring_up_to_date)
+        self._conversation = Conversation(
+            kernel,
+            self,
+            clock=clock,
+            stop=stop,
+            grace_seconds=settings.grace_seconds,
+            on_interrupt=lambda: self._mark_settled(cancel=True),
+        )
+
+    def execute(self) -> None:
+        """Run the cells until the end, or the first that doesn't succeed; what came of it is in the report.
+
+        Raises:
+            KernelStartError: The kernel did not come up.
+        """
+        self._report.kernel = self._kernel.name
+        self._describe_session()
+        try:
+            self._make_ready()
+            self._run_cells()
+            self._conversation.drain()
+        finally:
+            self._end_kernel()
+            self._describe_session()
+        self._outputs.set_widgets_metadata()
+        self._add_warnings()
+        if self._report.state is State.RUNNING:
+            self._report.state = State.SUCCEEDED
+
+    # the listener of the conversation ----------------------------------------------------------------------------------
+
+    def hear(self, message: KernelMessage) -> None:
+        """Take a message."""
+        self._outputs.hear(message)
+
+    def room_for(self, message_parent: str) -> int:
+        """How large a message may be."""
+        return self._outputs.room_for(message_parent)
+
+    def seconds_until_due(self) -> float | None:
+        """When something is to be saved."""
+        return self._record.saver.seconds_until_due()
+
+    def tick(self) -> None:
+        """Save what is due."""
+        self._record.autosave_cell()
+
+    # start and end -----------------------------------------------------------------------------------------------------
+
+    def _make_ready(self) -> None:
+        timeout = self._settings.start_timeout_seconds
+        if self._settings.run_timeout_seconds is not None:
+            timeout = min(timeout, max(0.0, self._settings.run_timeout_seconds - self._clock.seconds()))
+        try:
+            information = self._conversation.wait_ready(timeout)
+        except KernelStartError as error:
+            if self._stop:
+                self._note_stop()
+                return
+            self._report.fail(State.FAILED, str(error))
+            raise
+        language = information.get("language_info")
+        if isinstance(language, dict) and isinstance(language.get("name"), str):
+            # Asked at the start, when a kernel that doesn't answer can be told from a notebook that is done.
+            self._record.nb.metadata["language_info"] = language
+        logger.info("Executing notebook with kernel: %s", self._kernel.name)
+
+    def _end_kernel(self) -> None:
+        """End the kernel, saving what is known while it ends."""
+        if self._settings.shutdown_now or self._report.state not in (State.RUNNING, State.FAILED, State.DENIED):
+            self._kernel.kill()
+        else:
+            self._kernel.request_shutdown()
+        self._record.save_now()
+        self._kernel.close()
+
+    def _describe_session(self) -> None:
+        session = self._kernel.session
+        if session is None:
+            return
+        self._report.session_id = session.session_id
+        self._report.tool_calls = count_calls(session.calls)
+        if session.config is not None:
+            self._report.principal = session.config.principal
+            self._report.profile = session.config.profile
+            self._report.confinement = session.config.confinement
+
+    def _add_warnings(self) -> None:
+        if self._conversation.malformed_messages:
+            self._report.warn(f"{self._conversation.malformed_messages} unreadable messages of the kernel were ignored")
+        if self._outputs.ignored_widget_messages:
+            self._report.warn(f"{self._outputs.ignored_widget_messages} widget messages over the limit were ignored")
+        session = self._kernel.session
+        if session is not None and session.failure is not None:
+            self._report.warn(str(session.failure))
+
+    def _output_log(self) -> OutputLog | None:
+        files = {"stdout": self._settings.stdout_file, "stderr": self._settings.stderr_file}
+        if not self._settings.log_output and not any(files.values()):
+            return None
+        return OutputLog(logger if self._settings.log_output else None, files, self._redactor)
+
+    # cells -------------------------------------------------------------------------------------------------------------
+
+    def _run_cells(self) -> None:
+        if self._settings.secrets_after is None:
+            self._give_secrets()
+        for index, cell in enumerate(self._record.nb.cells):
+            if not self._may_go_on(index):
+                return
+            self._record.cell_start(cell, index)
+            state = State.SUCCEEDED
+            if cell.cell_type == "code" and cell.source.strip():
+                state = self._run_cell(cell, index)
+            self._record.cell_end(cell, index, state)
+            if self._is_over(state):
+                return
+            if index == self._settings.secrets_after:
+                self._give_secrets()
+
+    def _give_secrets(self) -> None:
+        """Set the secret parameters in the kernel, by a request that no notebook keeps."""
+        if not self._settings.secrets or self._report.state is not State.RUNNING:
+            return
+        code = render_assignments(self._settings.secrets)
+        end = self._conversation.execute(code, self._deadline(), on_sent=lambda message_id: None, silent=True)
+        if end.cause is not Cause.REPLIED:
+            self._report.fail(STATE_BY_CAUSE[end.cause], self._explain(end))
+        elif (end.reply or {}).get("status") != "ok":
+            name = (end.reply or {}).get("ename", "no answer")
+            self._report.fail(State.FAILED, f"the kernel did not take the secret parameters: {name}")
+
+    def _may_go_on(self, index: int) -> bool:
+        if self._stop:
+            self._note_stop()
+            return False
+        limit = self._settings.run_timeout_seconds
+        if limit is not None and self._clock.seconds() >= limit:
+            self._report.fail(State.TIMED_OUT, f"the run's time of {limit:g} s was over before cell {index}")
+            return False
+        return self._report.state is State.RUNNING
+
+    def _is_over(self, state: State) -> bool:
+        if self._report.ended_early_at is not None:
+            return True
+        if state in (State.SUCCEEDED, State.NOT_RUN) or self._settings.allow_errors:
+            return self._report.state not in (State.RUNNING, State.FAILED, State.DENIED)
+        return True
+
+    def _run_cell(self, cell: NotebookNode, index: int) -> State:
+        if SKIP_TAG in _tags(cell):
+            return State.NOT_RUN
+        self._report.cells_executed += 1
+        with self._marked(cell, index):
+            end = self._send(cell, index)
+            if end.cause is Cause.REPLIED and end.reply is not None and end.reply.get("status") == "aborted":
+                end = self._send(cell, index)  # it never ran, so running it is not running it twice
+        state = self._judge(cell, index, end)
+        self._outputs.settle(index)
+        return state
+
+    def _send(self, cell: NotebookNode, index: int) -> CellEnd:
+        return self._conversation.execute(
+            self._sources[index], self._deadline(), on_sent=lambda message_id: self._outputs.expect(message_id, index)
+        )
+
+    def _deadline(self) -> Deadline | None:
+        deadlines = []
+        if (limit := self._settings.cell_timeout_seconds) is not None:
+            text = f"the cell did not end within its {limit:g} s"
+            deadlines.append(Deadline(self._clock.seconds() + limit, text))
+        if (limit := self._settings.run_timeout_seconds) is not None:
+            deadlines.append(Deadline(limit, f"the run did not end within its {limit:g} s"))
+        return min(deadlines, key=lambda deadline: deadline.seconds, default=None)
+
+    # what came of a cell -----------------------------------------------------------------------------------------------
+
+    def _judge(self, cell: NotebookNode, index: int, end: CellEnd) -> State:
+        reply = end.reply or {}
+        if end.cause is not Cause.REPLIED:
+            if end.cause is Cause.STOPPED:
+                self._note_stop()
+            return self._fail(cell, index, STATE_BY_CAUSE[end.cause], self._explain(end), hang=end.hang, reply=reply)
+        status = reply.get("status")
+        if status == "ok":
+            if any(isinstance(item, dict) and item.get("source") == "ask_exit" for item in _list(reply.get("payload"))):
+                self._report.ended_early_at = index  # exit() and quit()
+            return State.SUCCEEDED
+        if status == "error":
+            return self._judge_error(cell, index, reply)
+        if status in ("aborted", "abort"):
+            self._fail(cell, index, State.FAILED, "the kernel refused to run the cell")
+            return State.NOT_RUN
+        return self._fail(cell, index, State.FAILED, "the kernel went idle without saying how the cell ended")
+
+    def _judge_error(self, cell: NotebookNode, index: int, reply: dict[str, Any]) -> State:
+        name, value = str(reply.get("ename", "")), str(reply.get("evalue", ""))
+        if ALLOWED_ERROR_TAG in _tags(cell):
+            return State.SUCCEEDED
+        if name == "SystemExit" and value in _ORDERLY_EXITS:
+            self._report.ended_early_at = index
+            return State.SUCCEEDED
+        state = State.DENIED if name in DENIAL_NAMES else State.FAILED
+        self._note_failure(cell, index, state, name, value, reply)
+        return state
+
+    def _explain(self, end: CellEnd) -> str:
+        if end.cause is Cause.DIED:
+            return f"the kernel died: {end.detail}"
+        if end.is_killed:
+            return f"{end.detail}; it did not end when interrupted, so its kernel was killed"
+        return end.detail
+
+    def _fail(
+        self, cell: NotebookNode, index: int, state: State, text: str, *, hang: str = "", reply: dict[str, Any] | None = None
+    ) -> State:
+        """Note a failure that the kernel could not report itself, in the cell too."""
+        name = _ERROR_NAMES[state]
+        self._outputs.add_error(index, name, text)
+        self._note_failure(cell, index, state, name, text, reply or {}, hang=hang)
+        return state
+
+    def _note_failure(
+        self, cell: NotebookNode, index: int, state: State, name: str, value: str, reply: dict[str, Any], *, hang: str = ""
+    ) -> None:
+        self._report.fail(state)
+        if self._report.failed_cell is not None:
+            return
+        self._report.failed_cell = FailedCell(
+            index=index,
+            cell_id=cell.get("id"),
+            source=cell.source,
+            state=state,
+            ename=name,
+            evalue=self._redactor.redact(value),
+            traceback=[self._redactor.redact(line) for line in _list(reply.get("traceback")) if isinstance(line, str)],
+            execution_count=cell.execution_count,
+            hang=hang,
+        )
+
+    def _note_stop(self) -> None:
+        self._report.stopped_by = self._stop.signal_number
+        self._report.fail(State.CANCELLED, self._stop.reason)
+
+    # the bridge --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _marked(self, cell: NotebookNode, index: int) -> Iterator[None]:
+        """Have the bridge know which cell runs."""
+        session = self._kernel.session
+        self._running = index
+        if session is not None:
+            with _session_may_be_over():
+                session.cell_started(index, str(cell.get("id", "")))
+        try:
+            yield
+        finally:
+            self._mark_settled()
+
+    def _mark_settled(self, *, cancel: bool = False) -> None:
+        session, index = self._kernel.session, self._running
+        if session is None or index is None:
+            return
+        self._running = None
+        with _session_may_be_over():
+            session.cell_settled(index, cancel)
+
+
+@contextlib.contextmanager
+def _session_may_be_over() -> Iterator[None]:
+    """A bridge that is gone fails the cell's calls, with an error of their own; cells that make none go on."""
+    with contextlib.suppress(SessionError, HostBridgeError):
+        yield
+
+
+def _tags(cell: NotebookNode) -> list[Any]:
+    return _list(cell.metadata.get("tags"))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,177 @@
+"""From a prepared notebook to a finished run: what the engine and `NotebookExecutor` share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from host_bridge.errors import HostBridgeError, NotebookError, OutputError
+from host_bridge.executor.clock import RunClock
+from host_bridge.executor.kernel import RunningKernel
+from host_bridge.executor.parameter_source import check_name
+from host_bridge.executor.record import RunRecord
+from host_bridge.executor.redaction import Redactor
+from host_bridge.executor.report import RunReport
+from host_bridge.executor.run import NotebookRun
+from host_bridge.executor.saving import Destination, LocalFile
+from host_bridge.executor.settings import RunSettings
+from host_bridge.executor.states import State
+from host_bridge.executor.stopping import StopRequest, signals_stop
+from host_bridge.provisioning.options import LaunchOptions
+
+_PAPERMILL_OPTIONS = frozenset({"input_path", "stdout_file", "stderr_file", "start_timeout", "execution_timeout"})
+_START_OPTIONS = frozenset({"kernel_manager_class", "extra_arguments", "config"})
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class RunSetup:
+    """All a run needs besides the notebook.
+
+    Attributes:
+        launch: What the host says about the kernel, if it is one of ours.
+        kernel: Started already, while other things were prepared; None to start one.
+        start_options: For `RunningKernel.start`.
+        destination: Where to save; None for where papermill says.
+        tells_result: Whether somebody reads the report; nothing is raised then.
+    """
+
+    settings: RunSettings
+    report: RunReport
+    clock: RunClock
+    launch: LaunchOptions | None = None
+    kernel: RunningKernel | None = None
+    stop: StopRequest | None = None
+    cwd: str | None = None
+    start_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    destination: Destination | None = None
+    tells_result: bool = False
+
+    @classmethod
+    def for_papermill(cls, nb: NotebookNode, kernel_name: str, *, log_output: bool, **options: Any) -> RunSetup:
+        """Understand what papermill's engines are given, nbclient's settings included."""
+        _check_injected_names(nb)
+        start = {key: options.pop(key) for key in _START_OPTIONS & options.keys()}
+        if "kernel_manager_class" in start:
+            start["manager_class"] = start.pop("kernel_manager_class")
+        given = {key: options.pop(key, None) for key in _PAPERMILL_OPTIONS}
+        cell_timeout = given["execution_timeout"] or options.pop("timeout", None)
+        report = RunReport()
+        settings = RunSettings(
+            cell_timeout_seconds=cell_timeout if cell_timeout and cell_timeout > 0 else None,  # nbclient's -1 is none
+            start_timeout_seconds=given["start_timeout"] or 60.0,
+            allow_errors=bool(options.pop("allow_errors", False)),
+            log_output=log_output,
+            stdout_file=given["stdout_file"],
+            stderr_file=given["stderr_file"],
+            shutdown_now=options.pop("shutdown_kernel", "graceful") == "immediate",
+            client_settings={key: value for key, value in options.items() if key not in ("timeout", "startup_timeout")},
+        )
+        path = given["input_path"]
+        launch = LaunchOptions(
+            notebook=os.path.abspath(path) if isinstance(path, str) and "://" not in path else "",  # noqa: PTH100
+            notebook_permissions=declared_permissions(nb.metadata),
+            run_id=report.run_id,
+            marks_cells=True,
+        )
+        return cls(settings=settings, report=report, clock=RunClock(), launch=launch, start_options=start)
+
+
+def declared_permissions(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Give what a notebook says it needs, `metadata.hermes.permissions`; None when it says nothing."""
+    hermes = metadata.get("hermes")
+    permissions = hermes.get("permissions") if isinstance(hermes, Mapping) else None
+    if permissions is None:
+        return None
+    if not isinstance(permissions, Mapping):
+        raise NotebookError("metadata.hermes.permissions is no mapping; correct the notebook's metadata")
+    return permissions
+
+
+def _check_injected_names(nb: NotebookNode) -> None:
+    """papermill writes parameter names into the notebook as code, whatever they are."""
+    for name in nb.metadata.get("papermill", {}).get("parameters") or {}:
+        check_name(name)
+
+
+def open_record(nb: NotebookNode, setup: RunSetup, **options: Any) -> RunRecord:
+    """Begin the record of a run."""
+    return RunRecord(
+        nb,
+        report=setup.report,
+        on_progress=setup.settings.on_progress,
+        redactor=Redactor(setup.settings.secrets),
+        **options,
+    )
+
+
+def destination_for(path: Any) -> Destination | None:
+    """Give the place a path of papermill's names."""
+    if path is None:
+        return None
+    from papermill.iorw import papermill_io
+
+    handler = papermill_io.get_handler(path)
+    if type(handler).__name__ == "LocalHandler":
+        return LocalFile(os.path.join(getattr(handler, "_cwd", None) or "", path))  # noqa: PTH118 - papermill's rule
+    return RemoteFile(path)
+
+
+class RemoteFile:
+    """A path that one of papermill's handlers writes to."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def write(self, pieces: Iterable[bytes], *, last: bool) -> None:
+        """Write it whole; what is seen meanwhile is the store's affair."""
+        from papermill.iorw import papermill_io
+
+        try:
+            papermill_io.write(b"".join(pieces).decode(), self._path)
+        except Exception as error:  # each store's client has its own
+            raise OutputError(f"can't save {self._path!r}: {error}") from error
+
+
+def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
+    """Run a notebook; what came of it is in the record's report and in the saved notebook.
+
+    Raises:
+        HostBridgeError: The kernel could not be started, or the notebook could not be saved at the end.
+    """
+    stop = setup.stop or StopRequest()
+    with signals_stop(stop) if setup.stop is None else contextlib.nullcontext():
+        try:
+            record.notebook_start()
+            kernel = setup.kernel or RunningKernel.start(
+                kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options
+            )
+            NotebookRun(record, setup.settings, kernel=kernel, clock=setup.clock, stop=stop).execute()
+        except HostBridgeError as error:
+            setup.report.fail(State.FAILED, str(error))
+            raise
+        except BaseException as error:
+            setup.report.fail(State.FAILED, f"internal error: {type(error).__name__}: {error}")
+            raise
+        finally:
+            record.notebook_complete()
+            if setup.stop is None:
+                stop.close()
+
+
+def raise_as_nbclient(report: RunReport) -> None:
+    """Raise what nbclient raises in the same case; a failed cell is papermill's to raise."""
+    failed = report.failed_cell
+    if report.state is State.TIMED_OUT:
+        raise CellTimeoutError(failed.evalue if failed else report.error)
+    if report.state is State.KERNEL_DIED:
+        raise DeadKernelError(failed.evalue if failed else report.error)
+    if report.state is State.CANCELLED:
+        if report.stopped_by is None or report.stopped_by == 2:
+            raise KeyboardInterrupt(report.error)
+        raise SystemExit(128 + report.stopped_by)
