@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .documents import Document, joined, metadata_of, open_document
-from .parameter_cells import Declaration, read_declarations
+from .parameter_cells import Declaration, read_declarations, type_name
 from .parameter_files import load_parameters
 from .parameter_source import check_name, render_assignments, render_parameters
 from .parameter_types import MismatchError, ParameterError, convert, guess, parse_type, read_text
@@ -153,7 +153,8 @@ def check_parameters(
     problems: list[ParameterError] = []
     for name, value in given.items():
         try:
-            checked[check_name(name)] = _check(declared, name, value, allow_unknown)
+            check_name(name)
+            checked[name] = _check(declared, name, value, allow_unknown)
         except ParameterError as error:
             problems.append(error)
     for name, parameter in declared.items():
@@ -192,8 +193,8 @@ def _mismatch(parameter: Parameter, value: Any, expected: str) -> ParameterError
     # The value of a secret has no place in an error message, which ends up in logs.
     shown = f"a {type(value).__name__}" if parameter.secret else f"{value!r:.80} ({type(value).__name__})"
     hint = ""
-    if not parameter.secret and parameter.default_source:
-        hint = f"; its default is {parameter.default_source:.80}. To take other types, annotate it: {parameter.name}: … = …"
+    if parameter.default is not None and parameter.type == type_name(parameter.default):
+        hint = f", like its default {parameter.default_source:.80}; annotate it in the notebook to take other types"
     return ParameterError(f"parameter {parameter.name!r} takes {expected}, not {shown}{hint}", name=parameter.name)
 
 

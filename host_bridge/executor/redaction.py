@@ -103,26 +103,21 @@ class Redactor:
         return changes
 
     def _join_split_streams(self, outputs: list[Any]) -> int:
-        """Join neighbouring pieces of a stream where a secret lies across them: a flush may come anywhere."""
-        index = 0
+        """Join a stream's neighbouring pieces where a secret lies across them: a flush may come anywhere."""
         joins = 0
-        while index + 1 < len(outputs):
-            left, right = outputs[index], outputs[index + 1]
-            if _same_stream(left, right) and self._lies_across(_stream_text(left), _stream_text(right)):
-                left["text"] = _stream_text(left) + _stream_text(right)
-                del outputs[index + 1]
+        start = 0
+        while start < len(outputs):
+            end = start + 1
+            while end < len(outputs) and _same_stream(outputs[start], outputs[end]):
+                end += 1
+            texts = [_stream_text(output) for output in outputs[start:end]]
+            if self.redact("".join(texts)) != "".join(map(self.redact, texts)):
+                outputs[start]["text"] = "".join(texts)
+                del outputs[start + 1 : end]
                 joins += 1
-            else:
-                index += 1
+                end = start + 1
+            start = end
         return joins
-
-    def _lies_across(self, left: str, right: str) -> bool:
-        if self._pattern is None:
-            return False
-        # Only as much of each side as a secret can reach.
-        tail = left[-self.longest :]
-        matches = self._pattern.finditer(tail + right[: self.longest])
-        return any(match.start() < len(tail) < match.end() for match in matches)
 
     def _value(self, value: Any) -> tuple[Any, int]:
         if isinstance(value, str):
@@ -150,15 +145,10 @@ class Redactor:
         return value, changes
 
     def _list(self, value: list[Any]) -> tuple[Any, int]:
-        if all(isinstance(item, str) for item in value) and len(value) > 1:
-            # A text as the list of its lines, or a traceback: a secret of several lines lies across them.
+        if _is_split_text(value):
+            # A secret of several lines lies across them.
             joined, count = self._replace("".join(value))
-            if count:
-                parts = [self._replace(item) for item in value]
-                if sum(found for _, found in parts) >= count:
-                    return [text for text, _ in parts], count
-                return joined.splitlines(keepends=True), count
-            return value, 0
+            return (joined.splitlines(keepends=True), count) if count else (value, 0)
         changes = 0
         for index, item in enumerate(value):
             value[index], count = self._value(item)
@@ -222,8 +212,8 @@ def _spellings(text: str) -> Iterator[str]:
     lines = text.splitlines()
     if len(lines) > 1:
         pieces = [text, *(line for line in lines if len(line) >= _MIN_LINE)]
-    for piece in pieces:
-        for spelling in (
+    for piece in filter(str.strip, pieces):
+        yield from (
             piece,
             piece.replace("\n", "\r\n"),
             repr(piece)[1:-1],
@@ -233,15 +223,22 @@ def _spellings(text: str) -> Iterator[str]:
             html.escape(piece, quote=False),
             urllib.parse.quote(piece, safe="", errors="replace"),
             urllib.parse.quote_plus(piece, errors="replace"),
-        ):
-            if spelling.strip():
-                yield spelling
+        )
 
 
 def _as_pattern(text: str) -> str:
     if len(text) >= _MIN_SUBSTRING:
         return re.escape(text)
     return rf"(?<!\w){re.escape(text)}(?!\w)"
+
+
+def _is_split_text(value: list[Any]) -> bool:
+    """Whether a list is a text by its lines, as notebook files hold texts."""
+    return (
+        len(value) > 1
+        and all(isinstance(item, str) for item in value)
+        and all(item.endswith("\n") for item in value[:-1])
+    )
 
 
 def _same_stream(left: Any, right: Any) -> bool:
