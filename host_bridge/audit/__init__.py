@@ -1,0 +1,1 @@
+"""What happened, provably: one record before every act and one after, chained by hashes, in JSON Lines."""

@@ -1,0 +1,188 @@
+"""Writes the audit log: one line per record, appended whole, or an error and then nothing happens.
+
+A log belongs to one process at a time (an exclusive lock), is readable by its owner only, and is never rewritten. What a
+killed process left unfinished stays where it is: the next one continues behind it and records that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from host_bridge.audit.chain import GENESIS, link, read_link
+from host_bridge.audit.reading import Entry, LogSummary, Problem, Report, calls, find, read, verify
+from host_bridge.audit.records import CallDecided, Record, TornWrite
+from host_bridge.audit.redaction import MAX_RECORD_BYTES, Redactor
+from host_bridge.errors import AuditError
+
+__all__ = ["AuditLog", "Entry", "LogSummary", "Problem", "Report", "calls", "find", "read", "verify"]
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_TAIL_BYTES = 2 * MAX_RECORD_BYTES  # holds the last whole line and what may stand behind it
+
+
+class AuditLog:
+    """An open log. Thread-safe. Make one with `open`."""
+
+    def __init__(self, path: str, descriptor: int, redactor: Redactor, *, keeps_arguments: bool, fsync: bool) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._redactor = redactor
+        self._keeps_arguments = keeps_arguments
+        self._fsync = fsync
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._head = GENESIS
+        self._size = 0
+        self._broken = ""
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        secrets: Sequence[str] = (),
+        arguments: str | Literal["full", "digest"] = "full",
+        fsync: bool = False,
+    ) -> AuditLog:
+        """Create a log, or continue one.
+
+        Args:
+            path: The file. Its folder must exist.
+            secrets: Values that must not be written, whatever carries them.
+            arguments: `"digest"` leaves the calls' arguments out.
+            fsync: Whether each record must have reached the disk before the act. Costs milliseconds a call; without it a
+                crash of the machine (not of the process) can lose the last records.
+
+        Raises:
+            AuditError: It can't be written, somebody else writes it, or its end isn't a record of ours.
+        """
+        name = os.fspath(path)
+        if arguments not in ("full", "digest"):
+            raise AuditError(f"audit arguments are kept as 'full' or 'digest', not {arguments!r}")
+        descriptor = _open(name)
+        try:
+            log = cls(name, descriptor, Redactor(secrets), keeps_arguments=arguments == "full", fsync=fsync)
+            log._continue()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return log
+
+    @property
+    def head(self) -> str:
+        """The last record's hash. Kept elsewhere, it shows whether the log's end was cut off."""
+        return self._head
+
+    def append(self, record: Record) -> None:
+        """Write one record. When this returns, the system has it.
+
+        Raises:
+            AuditError: It was not written; what it is about must not happen.
+        """
+        if not self._keeps_arguments and type(record) is CallDecided:
+            record = msgspec.structs.replace(record, arguments=None)
+        try:
+            body = self._redactor.encode(record)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise AuditError(f"a {type(record).__name__} can't be recorded: {type(error).__name__}") from None
+        with self._lock:
+            if self._broken:
+                raise AuditError(f"{self._path}: {self._broken}")
+            line, digest = link(self._seq, _now(), body, self._head)
+            self._write(line)
+            self._size += len(line)
+            self._seq += 1
+            self._head = digest
+
+    def close(self) -> None:
+        """Let go of the file. A second time does nothing."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = -1
+            self._broken = "the log is closed"
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._descriptor, line)
+            while written < len(line):  # the disk is about to be full: the rest fails, and says why
+                written += os.write(self._descriptor, line[written:])
+            if self._fsync:
+                os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._take_back()
+            raise AuditError(f"{self._path}: can't be written: {error.strerror}; make room and try again") from None
+
+    def _take_back(self) -> None:
+        """Remove the part of a line that was written; where that fails, the log ends here."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError as error:
+            self._broken = f"ends in an incomplete record after a failed write ({error.strerror}); start a new session"
+
+    def _continue(self) -> None:
+        self._size = os.fstat(self._descriptor).st_size
+        if self._size == 0:
+            return
+        tail = os.pread(self._descriptor, _TAIL_BYTES, max(0, self._size - _TAIL_BYTES))
+        whole, _, torn = tail.rpartition(b"\n")
+        last = read_link(whole.rpartition(b"\n")[2]) if whole else None
+        if last is None and (whole or len(torn) == _TAIL_BYTES):
+            raise AuditError(f"{self._path}: doesn't end in an audit record; name another file, or look at this one")
+        if last is not None:
+            if last.real_hash != last.stated_hash:
+                raise AuditError(f"{self._path}: its last record was changed; keep it, and name another file")
+            self._seq, self._head = last.seq + 1, last.stated_hash
+        if torn:
+            with contextlib.suppress(AuditError):  # if there is no room for a line break, the record below says so
+                self._write(b"\n")
+            self._size = os.fstat(self._descriptor).st_size
+            self.append(TornWrite(lost_bytes=len(torn), lost_digest=hashlib.sha256(torn).hexdigest()))
+
+
+def _open(path: str) -> int:
+    try:
+        descriptor = os.open(path, _FLAGS, 0o600)
+    except OSError as error:
+        problem = (
+            "is a symbolic link; name the file itself"
+            if error.errno == errno.ELOOP
+            else f"can't be opened: {error.strerror}"
+        )
+        raise AuditError(f"{path}: {problem}") from None
+    except ValueError:
+        raise AuditError("the audit log's path holds a NUL character") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise AuditError(f"{path}: not a regular file, so nothing in it could be shown later; name another")
+        if status.st_nlink != 1:
+            raise AuditError(f"{path}: has another name (a hard link), by which it could be changed; name another file")
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if status.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AuditError(f"{path}: another process writes this log; give each session its own") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise AuditError(f"{path}: can't be kept to its owner: {error.strerror}") from None
+    except AuditError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

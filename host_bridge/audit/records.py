@@ -1,0 +1,111 @@
+"""The records, one frozen struct each. The log adds number, time and the chain (`host_bridge.audit.chain`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What all records share: immutable, tagged by `type`."""
+
+
+class SessionOpened(Record, frozen=True, tag="session_opened"):
+    """A session began. Written before anything else can be.
+
+    Attributes:
+        policy_digest: SHA-256 over every source of the policy in force.
+    """
+
+    session_id: str
+    principal: str
+    profile: str
+    workspace: str
+    notebook: str = ""
+    run_id: str = ""
+    confinement: str = ""
+    policy_digest: str = ""
+
+
+class KernelStarted(Record, frozen=True, tag="kernel_started"):
+    """A kernel with this public key may speak from now on; every earlier one may not."""
+
+    public_key: str
+
+
+class CallDecided(Record, frozen=True, tag="call_decided"):
+    """What was asked and answered, written before the act: without this record nothing is done.
+
+    Attributes:
+        arguments: As shown to people and as they run; left out where the log keeps digests only.
+        arguments_digest: SHA-256 over tool and arguments.
+        effect: `allow` or `deny`: what an `ask` came to.
+    """
+
+    call_id: str
+    session_id: str
+    principal: str
+    tool: str
+    effect: str
+    rule_id: str = ""
+    reason: str = ""
+    notebook: str = ""
+    run_id: str = ""
+    cell_index: int | None = None
+    arguments_digest: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class CallSettled(Record, frozen=True, tag="call_settled"):
+    """What came of an allowed call. `outcome` is `ok` or the wire's error code."""
+
+    call_id: str
+    outcome: str
+    duration_seconds: float = 0.0
+    result_digest: str = ""
+    result_bytes: int = 0
+
+
+class PeerRefused(Record, frozen=True, tag="peer_refused"):
+    """A peer was turned away, or its messages could not be used."""
+
+    code: str
+    message: str = ""
+
+
+class TornWrite(Record, frozen=True, tag="torn_write"):
+    """The log was continued behind an incomplete line, the last trace of a process that died while writing.
+
+    Attributes:
+        lost_bytes: The line's length.
+        lost_digest: SHA-256 over it.
+    """
+
+    lost_bytes: int
+    lost_digest: str
+
+
+class SessionClosed(Record, frozen=True, tag="session_closed"):
+    """The session's last record. A log that ends otherwise was cut, or its session was killed."""
+
+    reason: str = ""
+    calls: int = 0
+    denied: int = 0
+
+
+ENUMERATED_FIELDS = frozenset(
+    (
+        "type",
+        "call_id",
+        "session_id",
+        "effect",
+        "outcome",
+        "code",
+        "arguments_digest",
+        "result_digest",
+        "policy_digest",
+        "lost_digest",
+    )
+)
+"""Fields that hold no text of anybody's, so nothing in them is ever replaced."""

@@ -1,0 +1,218 @@
+"""Decides. Pure: no clock, no file, no state; what was canonicalised before is all there is to look at.
+
+Within a layer `deny` beats `ask` beats `allow` beats `ask_unless_allowed` beats silence. Across layers, and across the
+resources of one call, the strictest answer wins. So adding a layer never widens, and the order of rules never matters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from host_bridge.policy.floor import FLOOR
+from host_bridge.policy.hazards import depends_on_folder
+from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule, Verdict
+from host_bridge.policy.model import (
+    AccessRequest,
+    CommandResource,
+    Decision,
+    Effect,
+    PathResource,
+    Resource,
+)
+from host_bridge.policy.remedies import describe, remedy, shown_rule, sounds_secret
+
+DEFAULT = "default"
+_NO_RESOURCE: tuple[Resource | None, ...] = (None,)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What one layer said about one resource.
+
+    Attributes:
+        layer: Its name.
+        effect: None when it left the decision to the others.
+        rule_id: The rule's id; `layer:default` where a layer's silence is a denial.
+        rule: The rule's text, empty where there was none.
+    """
+
+    layer: str
+    effect: Effect | None
+    rule_id: str = ""
+    rule: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trail:
+    """How one resource of a request was decided: every layer's word, the strictest of which counted."""
+
+    resource: Resource | None
+    shown: str
+    steps: tuple[Step, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with its grounds."""
+
+    request: AccessRequest
+    decision: Decision
+    trails: tuple[Trail, ...]
+
+
+def decide(policy: Policy, request: AccessRequest) -> Decision:
+    """Decide one request. Pure: same arguments, same answer.
+
+    Args:
+        policy: The rules in force.
+        request: What is asked; its resources are already canonical.
+
+    Returns:
+        The strictest of all answers: of every layer, about every resource. `rule_id` is `"default"` if no rule allowed the
+        call and none denied it.
+    """
+    principal, tool = request.principal, request.tool
+    authority = policy.authority
+    worst: Verdict | None = None
+    culprit: Layer = authority
+    at: Resource | None = None
+    for resource in request.resources or _NO_RESOURCE:
+        if type(resource) is PathResource:
+            objection = policy.floor.objects_to(resource)
+            if objection is not None:
+                reason = f"{describe(tool, resource)} is never allowed: {objection.reason}"
+                return Decision(Effect.DENY, f"{FLOOR}:{objection.name}", reason)
+        verdict = _authority_verdict(policy, principal, tool, resource)
+        if worst is None or verdict.effect > worst.effect:
+            worst, culprit, at = verdict, authority, resource
+        for layer in policy.constraints:
+            constraint = layer.judge(principal, tool, resource)
+            if constraint is not None and constraint.effect > worst.effect:
+                worst, culprit, at = constraint, layer, resource
+    assert worst is not None  # there is at least one turn of the loop, and authority always answers
+    if worst.effect is Effect.ALLOW:
+        return _allowed(worst)
+    return _refused(policy, request, worst, culprit, at)
+
+
+def explain(policy: Policy, request: AccessRequest) -> Explanation:
+    """Decide one request and give every layer's word on it, for `policy explain`."""
+    trails = []
+    for resource in request.resources or _NO_RESOURCE:
+        steps = [_floor_step(policy, resource)]
+        verdict = _authority_verdict(policy, request.principal, request.tool, resource)
+        steps.append(_step(policy.authority, verdict))
+        for layer in policy.constraints:
+            steps.append(_step(layer, layer.judge(request.principal, request.tool, resource)))
+        trails.append(Trail(resource, describe(request.tool, resource), tuple(steps)))
+    return Explanation(request, decide(policy, request), tuple(trails))
+
+
+def _authority_verdict(policy: Policy, principal: str, tool: str, resource: Resource | None) -> Verdict:
+    verdict = policy.authority.judge(principal, tool, resource) or Verdict(Effect.DENY)
+    if type(resource) is CommandResource and _runs_elsewhere(policy, resource) and resource.argv is not None:
+        # What a command does depends on where it runs, so elsewhere only a rule for every call allows it.
+        unread = CommandResource(None, resource.text, resource.folder)
+        elsewhere = policy.authority.judge(principal, tool, unread) or Verdict(Effect.DENY)
+        return max(verdict, elsewhere, key=lambda answer: answer.effect)
+    return verdict
+
+
+def _runs_elsewhere(policy: Policy, resource: CommandResource) -> bool:
+    """Whether a command runs where a rule's words were not written for.
+
+    That is outside the workspace, or, for a command that takes settings from its folder, in any folder but the workspace
+    itself: below it, a session can make such settings.
+    """
+    workspace = policy.workspace
+    if not workspace or resource.folder == workspace:
+        return False
+    if resource.argv is not None and depends_on_folder(resource.argv):
+        return True
+    return not resource.folder.startswith(f"{workspace.rstrip('/')}/")
+
+
+# sentences -------------------------------------------------------------------------------------------------------------
+
+
+def _allowed(verdict: Verdict) -> Decision:
+    rule = verdict.rule
+    if rule is None:
+        return Decision(Effect.ALLOW)
+    return Decision(Effect.ALLOW, rule.id, f"allowed by {shown_rule(rule.text)}")
+
+
+def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: Layer, at: Resource | None) -> Decision:
+    rule = worst.rule
+    what = describe(request.tool, at)
+    if rule is not None and rule.clause is Clause.DENY:
+        return Decision(Effect.DENY, rule.id, f"{what} is denied by the rule {shown_rule(rule.text)} ({rule.layer})")
+    if rule is not None and rule.clause is Clause.ASK:
+        reason = f"{what} needs a person's yes by the rule {shown_rule(rule.text)} ({rule.layer})"
+        line = remedy(request.tool, (at,))
+        return Decision(Effect.ASK, rule.id, reason, f"{line}  # instead of {rule.id}" if line else "")
+    line = _remedy(policy, request, culprit)
+    if rule is not None:
+        reason = f"{what} needs a person's yes unless a rule allows it"
+        return Decision(Effect.ASK, rule.id, reason, line)
+    return Decision(Effect.DENY, _silent_id(culprit), _silence(policy, what, culprit, at), line)
+
+
+def _silent_id(layer: Layer) -> str:
+    return DEFAULT if layer.role is Role.AUTHORITY else f"{layer.name}:{DEFAULT}"
+
+
+def _silence(policy: Policy, what: str, culprit: Layer, at: Resource | None) -> str:
+    if culprit.role is Role.DECLARATION:
+        return f"{what} is not among the permissions that the notebook declares in metadata.hermes.permissions"
+    if culprit.role is Role.CONSTRAINT:
+        return f"{what} is not among what the {culprit.name} policy allows"
+    if isinstance(at, CommandResource):
+        if at.argv is None:
+            return (
+                "this command line can't be split into plain commands with certainty (expansions, redirections, wildcards, "
+                "background jobs), so no rule about a command allows it; write it as plain commands, or do that part in "
+                "Python; only the rule terminal, which allows every command line, would allow it as it is"
+            )
+        if _runs_elsewhere(policy, at):
+            return (
+                f"{what} would not run in the workspace itself, and what it does depends on the folder, so only the rule "
+                "terminal allows it there; leave out workdir"
+            )
+    if sounds_secret(at):
+        return f"{what}: by its name it may hold secrets, so only a rule that names it exactly allows it"
+    return f"no rule allows {what}"
+
+
+def _remedy(policy: Policy, request: AccessRequest, culprit: Layer) -> str:
+    """Give the rule for every resource that this layer left without one."""
+    missing: list[Resource | None] = []
+    for resource in request.resources or _NO_RESOURCE:
+        if culprit is policy.authority:
+            verdict: Verdict | None = _authority_verdict(policy, request.principal, request.tool, resource)
+        else:
+            verdict = culprit.judge(request.principal, request.tool, resource)
+        if verdict is not None and verdict.effect is not Effect.ALLOW:
+            if isinstance(resource, CommandResource) and _runs_elsewhere(policy, resource):
+                return ""
+            missing.append(resource)
+    return remedy(request.tool, missing)
+
+
+# steps -----------------------------------------------------------------------------------------------------------------
+
+
+def _floor_step(policy: Policy, resource: Resource | None) -> Step:
+    objection = policy.floor.objects_to(resource) if isinstance(resource, PathResource) else None
+    if objection is None:
+        return Step(FLOOR, None)
+    return Step(FLOOR, Effect.DENY, f"{FLOOR}:{objection.name}", objection.reason)
+
+
+def _step(layer: Layer, verdict: Verdict | None) -> Step:
+    if verdict is None:
+        return Step(layer.name, None)
+    rule: Rule | None = verdict.rule
+    if rule is None:
+        return Step(layer.name, verdict.effect, _silent_id(layer))
+    return Step(rule.layer, verdict.effect, rule.id, rule.text)

@@ -1,0 +1,313 @@
+"""The rules of one layer, laid out for deciding fast: by tool, then by effect, then by what a rule is compared with.
+
+A *source* is one text with rules (a profile, a file, the command line); a *layer* is one or more sources that speak as one.
+There is one layer of authority, which must allow a call, and any number of layers that only constrain it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Iterable, Mapping
+
+from host_bridge.policy import urls
+from host_bridge.policy.floor import Floor, is_secret
+from host_bridge.policy.model import CommandResource, Effect, PathResource, Resource, TextResource, UrlResource
+from host_bridge.policy.patterns import EVERY_TOOL, Kind, PatternError, fold, parse_path, parse_rule, parse_text
+from host_bridge.policy.words import CommandPattern, check_allowable, parse_command
+
+# What reads or writes the same content by another way: a `deny` or `ask` rule for the first is one for the second too.
+SAME_CONTENT = {"search_files": "read_file", "patch": "write_file"}
+
+
+class Clause(enum.StrEnum):
+    """The lists a table of rules has, strongest first. Within a layer the first with a matching rule decides."""
+
+    DENY = "deny"
+    ASK = "ask"
+    ALLOW = "allow"
+    ASK_UNLESS_ALLOWED = "ask_unless_allowed"
+
+
+EFFECTS = {
+    Clause.DENY: Effect.DENY,
+    Clause.ASK: Effect.ASK,
+    Clause.ALLOW: Effect.ALLOW,
+    Clause.ASK_UNLESS_ALLOWED: Effect.ASK,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        text: As written.
+        clause: The list it stands in.
+        layer: Where it is from: `workspace profile`, `user`, `project`, …
+        key: Its dotted place there, such as `rules.allow[2]`.
+        principal: Whom it is about; empty for everybody.
+    """
+
+    text: str
+    clause: Clause
+    layer: str
+    key: str
+    principal: str = ""
+
+    @property
+    def id(self) -> str:
+        """Names the rule in the audit log and in denials."""
+        return f"{self.layer}:{self.key}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one layer says about one resource. Without a rule, the effect is the layer's default."""
+
+    effect: Effect
+    rule: Rule | None = None
+
+
+class Matcher:
+    """The rules of one clause about one tool.
+
+    `allow` rules match narrowly, all others generously.
+
+    Args:
+        clause: The clause.
+        rules: Its rules, in any order.
+
+    Raises:
+        PatternError: A pattern can't be compiled.
+    """
+
+    __slots__ = ("_bare", "_by_command", "_generous", "_globs", "_globs_regex", "_literals", "_texts", "_urls")
+
+    def __init__(self, clause: Clause, rules: Iterable[Rule]) -> None:
+        self._generous = clause is not Clause.ALLOW
+        self._bare: Verdict | None = None
+        self._literals: dict[str, Verdict] = {}
+        self._globs: list[tuple[str, Verdict]] = []
+        self._by_command: dict[str, list[tuple[CommandPattern, Verdict]]] = {}
+        self._urls: list[tuple[urls.UrlPattern, Verdict]] = []
+        self._texts: list[tuple[re.Pattern[str], Verdict]] = []
+        for rule in rules:
+            self._add(rule, Verdict(EFFECTS[clause], rule))
+        # One alternation instead of a loop: which group matched says which rule it was.
+        joined = "|".join(f"({regex})" for regex, _ in self._globs)
+        self._globs_regex = re.compile(joined, re.DOTALL) if joined else None
+
+    def find(self, resource: Resource | None) -> Verdict | None:
+        """Give the verdict of a rule that matches a resource, or a call without any (None)."""
+        if self._bare is not None or resource is None:
+            return self._bare
+        kind = type(resource)
+        if kind is PathResource:
+            return self._find_path(resource)  # type: ignore[arg-type]
+        if kind is CommandResource:
+            return self._find_command(resource)  # type: ignore[arg-type]
+        if kind is UrlResource:
+            return self._find_url(resource)  # type: ignore[arg-type]
+        return self._find_text(resource)  # type: ignore[arg-type]
+
+    def _add(self, rule: Rule, verdict: Verdict) -> None:
+        parsed = parse_rule(rule.text)
+        if parsed.pattern is None:
+            self._bare = self._bare or verdict
+            return
+        if Kind.PATH in parsed.kinds:
+            path = parse_path(parsed.pattern)
+            if path.literal is not None and not self._generous:
+                self._literals.setdefault(path.literal, verdict)
+            else:
+                self._globs.append((path.generous if self._generous else path.narrow, verdict))
+        if Kind.URL in parsed.kinds:
+            self._urls.append((urls.parse_url_pattern(parsed.pattern), verdict))
+        if Kind.TEXT in parsed.kinds:
+            self._texts.append((parse_text(parsed.pattern, generous=self._generous), verdict))
+        if Kind.COMMAND in parsed.kinds:
+            self._add_command(rule.text, parsed.pattern, verdict, required=Kind.TEXT not in parsed.kinds)
+
+    def _add_command(self, text: str, pattern: str, verdict: Verdict, *, required: bool) -> None:
+        try:
+            command = parse_command(pattern)
+            if not self._generous:
+                check_allowable(command, text)
+        except PatternError:
+            if required:
+                raise
+            return  # a pattern for text, not for commands
+        # A generous comparison looks behind paths and programs that run others, so it can't go by the name.
+        name = "" if self._generous else command.words[0].literal or ""
+        self._by_command.setdefault(name, []).append((command, verdict))
+
+    def _find_path(self, resource: PathResource) -> Verdict | None:
+        relative = resource.relative
+        inside = None if relative is None else f"./{relative}" if relative else "."
+        absolute = resource.path if resource.path != "/" else ""
+        if self._generous:
+            return self._glob(fold(absolute)) or (None if inside is None else self._glob(fold(inside)))
+        verdict = None if inside is None else self._literals.get(inside)
+        verdict = verdict or self._literals.get(absolute)
+        if verdict is not None or self._globs_regex is None:
+            return verdict
+        verdict = (None if inside is None else self._glob(inside)) or self._glob(absolute)
+        if verdict is None or is_beyond_wildcards(resource):
+            return None
+        return verdict
+
+    def _glob(self, path: str) -> Verdict | None:
+        match = None if self._globs_regex is None else self._globs_regex.fullmatch(path)
+        return None if match is None or match.lastindex is None else self._globs[match.lastindex - 1][1]
+
+    def _find_command(self, resource: CommandResource) -> Verdict | None:
+        argv = resource.argv
+        if self._generous:
+            for command, verdict in self._by_command.get("", ()):
+                if command.may_occur_in(resource.text) if argv is None else command.may_mean(argv):
+                    return verdict
+            return None
+        if argv is None:
+            return None
+        for command, verdict in self._by_command.get(argv[0], ()):
+            if command.allows(argv):
+                return verdict
+        return None
+
+    def _find_url(self, resource: UrlResource) -> Verdict | None:
+        for pattern, verdict in self._urls:
+            if pattern.may_mean(resource) if self._generous else pattern.allows(resource):
+                return verdict
+        return None
+
+    def _find_text(self, resource: TextResource) -> Verdict | None:
+        text = fold(resource.text) if self._generous else resource.text
+        for pattern, verdict in self._texts:
+            if pattern.fullmatch(text):
+                return verdict
+        return None
+
+
+def is_beyond_wildcards(resource: PathResource) -> bool:
+    """Whether only a rule that names a path exactly may allow it: it sounds secret, or can't be read by a person."""
+    named = resource.path if resource.relative is None else resource.relative
+    return not named.isprintable() or is_secret(named)
+
+
+class Role(enum.Enum):
+    """What a layer's silence means."""
+
+    AUTHORITY = "authority"
+    """Must allow a call; silence is a denial."""
+    CONSTRAINT = "constraint"
+    """Silence about a tool leaves the decision to the others; a list of what is allowed excludes the rest."""
+    DECLARATION = "declaration"
+    """What a notebook says it needs; whatever it doesn't say is denied."""
+
+
+_DENIED_BY_DEFAULT = Verdict(Effect.DENY)
+
+
+class ToolRules:
+    """One layer's rules about one tool."""
+
+    __slots__ = ("_clauses", "_silence")
+
+    def __init__(self, tool: str, rules: Iterable[Rule], silence: Verdict | None) -> None:
+        rules = list(rules)
+        names = {tool, EVERY_TOOL}
+        kin = {SAME_CONTENT[tool]} if tool in SAME_CONTENT else set()
+        clauses = []
+        for clause in Clause:
+            meant = names | kin if clause in (Clause.DENY, Clause.ASK) else names
+            chosen = [rule for rule in rules if rule.clause is clause and parse_rule(rule.text).tool in meant]
+            if chosen:
+                clauses.append(Matcher(clause, chosen))
+        self._clauses = tuple(clauses)
+        self._silence = silence
+
+    def judge(self, resource: Resource | None) -> Verdict | None:
+        """Give the layer's answer; None when it leaves the decision to others."""
+        for matcher in self._clauses:
+            verdict = matcher.find(resource)
+            if verdict is not None:
+                return verdict
+        return self._silence
+
+
+class Layer:
+    """Rules that speak as one.
+
+    Args:
+        name: For people.
+        role: What its silence means.
+        rules: Those of everybody and of every principal.
+
+    Raises:
+        PatternError: A pattern can't be compiled.
+    """
+
+    def __init__(self, name: str, role: Role, rules: Iterable[Rule]) -> None:
+        self.name = name
+        self.role = role
+        self.rules = tuple(rules)
+        self._tables = {principal: self._table(principal) for principal in {"", *(r.principal for r in self.rules)}}
+
+    def judge(self, principal: str, tool: str, resource: Resource | None) -> Verdict | None:
+        """Give the layer's answer about one resource of a call."""
+        table = self._tables.get(principal)
+        if table is None:
+            table = self._tables[""]
+        rules = table.get(tool)
+        return (rules if rules is not None else table[EVERY_TOOL]).judge(resource)
+
+    def _table(self, principal: str) -> Mapping[str, ToolRules]:
+        rules = [rule for rule in self.rules if rule.principal in ("", principal)]
+        tools = {parse_rule(rule.text).tool for rule in rules}
+        tools |= {tool for tool, kin in SAME_CONTENT.items() if kin in tools}
+        if "terminal" in tools:
+            tools.add("process")
+        return {tool: ToolRules(tool, rules, self._silence(tool, rules)) for tool in {*tools, EVERY_TOOL}}
+
+    def _silence(self, tool: str, rules: list[Rule]) -> Verdict | None:
+        if self.role is Role.AUTHORITY:
+            return _DENIED_BY_DEFAULT
+        listed = {parse_rule(rule.text).tool for rule in rules if rule.clause is Clause.ALLOW}
+        if tool in listed:
+            return _DENIED_BY_DEFAULT
+        if self.role is Role.CONSTRAINT:
+            return None
+        # A process belongs to the session whose terminal call was declared.
+        return None if tool == "process" and "terminal" in listed else _DENIED_BY_DEFAULT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """All rules in force for a session.
+
+    Attributes:
+        principal: Whom the session acts for.
+        profile: The profile's name.
+        authority: The layer that must allow.
+        constraints: The layers that may only narrow.
+        floor: What none of them gives away.
+        workspace: The session's workspace; a rule with a pattern allows commands in it only. Empty leaves that open.
+        digest: SHA-256 over every source, for the audit log.
+        sources: Layer name and path (or empty) of everything that was read, in order.
+    """
+
+    principal: str
+    profile: str
+    authority: Layer
+    constraints: tuple[Layer, ...]
+    floor: Floor
+    workspace: str
+    digest: str
+    sources: tuple[tuple[str, str], ...]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, the one with authority first."""
+        return (self.authority, *self.constraints)

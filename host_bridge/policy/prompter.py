@@ -1,0 +1,157 @@
+"""Asks a person about one call, in text: what is asked, by whom, why; then yes for once, yes for the session, or no.
+
+The question shows every argument in full. Nothing the kernel wrote can move the cursor, reorder the line, pass for one of the
+question's own lines or push its end out of sight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from host_bridge.policy.display import collapsed, escaped, one_line
+
+if TYPE_CHECKING:
+    from host_bridge.control import Asked
+
+_ANSWERS = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session"}
+_CHOICES = "[y] yes, once   [s] yes, this very call until the session ends   [N] no > "
+_MARK = "  | "  # before every line that somebody else wrote
+_TTY = "/dev/tty"
+_MAX_ANSWER_BYTES = 64  # whatever is longer is no yes
+
+
+class Input(Protocol):
+    """Where an answer comes from."""
+
+    def fileno(self) -> int: ...  # noqa: D102 - as of every file
+
+    def readline(self) -> str: ...  # noqa: D102
+
+
+class Output(Protocol):
+    """Where a question goes."""
+
+    def write(self, text: str, /) -> object: ...  # noqa: D102
+
+    def flush(self) -> object: ...  # noqa: D102
+
+
+def describe(asked: Asked) -> str:
+    """Give the question, without the choices."""
+    where = "" if asked.cell_index is None else f", cell {asked.cell_index}"
+    lines = [f"{one_line(asked.principal)} asks{where}: may {one_line(asked.tool)} be called with"]
+    for name, value in asked.shown.items():
+        lines.append(f"  {one_line(name)}:")
+        lines += _shown_value(value)
+    lines.append(f"  because: {one_line(asked.reason)}" if asked.reason else "  because a rule asks")
+    # Last, next to the choices: what stands far above may have scrolled away.
+    lines.append(f"  tool: {one_line(asked.tool)}   rule: {one_line(asked.rule_id)}")
+    return "\n".join(lines)
+
+
+def terminal_prompter(asked: Asked, stream_in: Input | None = None, stream_out: Output | None = None) -> str:
+    """Ask on the terminal and wait for an answer.
+
+    Args:
+        asked: The question.
+        stream_in: Where the answer comes from; the process's terminal if there is one, else standard input.
+        stream_out: Where the question goes; the terminal, else standard error.
+
+    Returns:
+        `"once"`, `"session"` or `"no"`. No answer in time, the end of the input, Ctrl-C and anything else than a clear yes
+        are a no.
+    """
+    with contextlib.ExitStack() as stack:
+        if stream_in is None or stream_out is None:
+            terminal = stack.enter_context(_terminal())
+            stream_in = stream_in or terminal or sys.stdin
+            stream_out = stream_out or terminal or sys.stderr
+        try:
+            _forget_input(stream_in)
+            stream_out.write(f"\n{describe(asked)}\n{_CHOICES}")
+            stream_out.flush()
+            line = _read_line(stream_in, asked.timeout_seconds)
+        except (KeyboardInterrupt, OSError, ValueError):  # Ctrl-C; a terminal that went away; a closed stream
+            line = ""
+        answer = _ANSWERS.get((line or "").strip().lower(), "no")
+        with contextlib.suppress(OSError, ValueError):
+            stream_out.write("\nno answer in time: denied\n" if line is None else "\n" if not line else "")
+            stream_out.flush()
+        return answer
+
+
+def _shown_value(value: Any) -> list[str]:
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, default=repr)
+    # By \n only: other line separators are escaped as the invisible characters they are.
+    return [_MARK + escaped(line) for line in collapsed(value).split("\n")]
+
+
+@contextlib.contextmanager
+def _terminal() -> Iterator[_Terminal | None]:
+    try:
+        descriptor = os.open(_TTY, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:  # no terminal: a service, cron, CI
+        yield None
+        return
+    try:
+        yield _Terminal(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Terminal:
+    """Just enough of a text stream for a question on a terminal; Python's own can't both read and write one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readline(self) -> str:
+        return os.read(self._descriptor, 4096).decode("utf-8", "replace")
+
+    def write(self, text: str) -> int:
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _forget_input(stream: Input) -> None:
+    """What was typed before the question was seen is no answer to it."""
+    with contextlib.suppress(OSError, ValueError, termios.error):
+        if os.isatty(stream.fileno()):
+            termios.tcflush(stream.fileno(), termios.TCIFLUSH)
+
+
+def _read_line(stream: Input, timeout_seconds: float) -> str | None:
+    """Give a line without waiting past the deadline; None when there was none, `""` at the end of the input."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # text in memory: nothing to wait for
+        return stream.readline()
+    deadline = time.monotonic() + timeout_seconds
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _MAX_ANSWER_BYTES:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        # Byte by byte: what follows the answer belongs to whoever reads next.
+        byte = os.read(descriptor, 1)
+        if not byte:
+            return ""
+        line += byte
+    return line.decode("utf-8", "replace")
