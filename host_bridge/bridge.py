@@ -84,6 +84,8 @@ class Bridge:
             texts=config.policy_texts,
             notebook_permissions=config.notebook_permissions,
             principal=config.principal,
+            workspace=config.workspace,
+            protected_paths=(config.notebook, config.audit_path),
         )
 
     def _opening(self, policy: Policy) -> SessionOpened:

@@ -127,7 +127,7 @@ def load_policy(
         texts: Further rules as `(layer, TOML text)`; they may leave out the version.
         notebook_permissions: What the notebook declares; None for nothing. It can only narrow.
         principal: Whom the session acts for.
-        workspace: The session's workspace, absolute and canonical.
+        workspace: The session's workspace; rules about commands mean commands that run in it.
         protected_paths: Files that are never written besides the policy files, such as the running notebook.
         known_tools: If given, rules for other tools are refused.
 
@@ -154,7 +154,7 @@ def load_policy(
         authority=Layer("user", Role.AUTHORITY, [rule for source in authority for rule in source.rules]),
         constraints=tuple(constraints),
         floor=_floor([path for _, path in paths] + list(protected_paths)),
-        workspace=workspace,
+        workspace=os.path.realpath(workspace) if workspace else "",
         digest=_digest(sources, notebook_permissions),
         sources=tuple((source.layer, source.path) for source in sources),
     )
