@@ -74,6 +74,9 @@ def _convert(value: Any, path: Path, notes: list[Note]) -> Any:
     for base, convert in _CONVERTERS:
         if isinstance(value, base):
             return convert(value, path, notes)
+    if kind.__module__.startswith("hermes_runtime.") and (hasattr(value, "as_dict") or hasattr(value, "as_dicts")):
+        # What the tools give: records, lists of records.
+        return _convert(value.as_dict() if hasattr(value, "as_dict") else value.as_dicts(), path, notes)
     for module, convert in _LIBRARY_CONVERTERS.items():
         if module in sys.modules:
             plain = convert(value, path, notes)

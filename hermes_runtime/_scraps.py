@@ -21,8 +21,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import _plain
-from ._errors import HermesError
+from hermes_runtime import _plain
+from hermes_runtime._errors import HermesError
 
 MAX_NAME_LENGTH = 256
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import signal
-import sys
 import threading
 import warnings
 from typing import Any, cast
@@ -32,26 +31,13 @@ from jupyter_client.session import Session
 from traitlets import Type
 from traitlets.config import Config
 
-from . import _environment_block
-from ._interrupts import SignalWakeup
+import hermes_runtime
+from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
+from hermes_runtime import _environment_block, _magics, _settings
+from hermes_runtime._interrupts import SignalWakeup
 
 _JOIN_SECONDS = 5.0
 """How long a shutdown waits for the control thread: as long as jupyter_client waits before it kills the process."""
-
-
-class _MissingSdk:
-    """Stands for `hermes` where it can't be imported: a notebook that doesn't need it runs, one that does learns why not."""
-
-    def __init__(self, error: ImportError) -> None:
-        self._error = error
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # what completion and display look for
-            raise AttributeError(name)
-        raise ImportError(
-            f"hermes.{name} is not there because hermes_runtime can't be imported in {sys.executable}: {self._error}. "
-            "Install hermes-runtime, or what it lacks, into that environment and restart the kernel."
-        ) from self._error
 
 
 class HermesShell(ZMQInteractiveShell):
@@ -60,24 +46,12 @@ class HermesShell(ZMQInteractiveShell):
     def init_user_ns(self) -> None:
         """Fill a new or reset namespace; `hermes` counts as part of the house, so `%who` doesn't list it."""
         super().init_user_ns()
-        self.push({"hermes": self._sdk()}, interactive=False)
-
-    def _sdk(self) -> Any:
-        try:
-            import hermes_runtime
-        except ImportError as error:
-            self.log.error("hermes_runtime can't be imported, so no tool can be called: %s", error)
-            return _MissingSdk(error)
-        return hermes_runtime
+        self.push({"hermes": hermes_runtime}, interactive=False)
 
     def init_magics(self) -> None:
         """Register the magics."""
         super().init_magics()
-        try:
-            from ._magics import load_ipython_extension
-        except ImportError:
-            return  # `hermes` says why when it is used
-        load_ipython_extension(self)
+        _magics.load_ipython_extension(self)
 
 
 class HermesKernel(IPythonKernel):
@@ -177,16 +151,12 @@ class HermesKernelApp(IPKernelApp):
     def init_connection_file(self) -> None:
         """Read what this process was handed: the connection file, and the ticket of its bridge session."""
         try:
-            from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
-
-            from . import _settings
-
-            if not _environment_block.wipe([TICKET_FILE_VARIABLE, TICKET_VARIABLE]):
-                self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
-            _settings.load()
-        except (ImportError, ValueError) as error:
+            _settings.load()  # finds nothing any more if the import of the package has read it
+        except ValueError as error:
             # The kernel is of use without tools, and a call of one says again what is wrong.
             self.log.error("No tool can be called: %s", error)
+        if not _environment_block.wipe([TICKET_FILE_VARIABLE, TICKET_VARIABLE]):
+            self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
         super().init_connection_file()
 
     def init_kernel(self) -> None:

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .parameter_types import ParameterError, last_name
+from host_bridge.executor.parameter_types import ParameterError, last_name
 
 _TYPE_COMMENT = re.compile(r"type:\s*(?!ignore\b)")
 # "secret" alone or set off by a sign: "# secret: the API token", not "# secret ingredient of the score".

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .parameter_types import ParameterError
+from host_bridge.executor.parameter_types import ParameterError
 
 
 def load_parameters(

@@ -23,7 +23,7 @@ import zoneinfo
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from .parameter_types import ParameterError
+from host_bridge.executor.parameter_types import ParameterError
 
 _MAX_DEPTH = 90  # Python's parser takes 200 brackets within each other, and a frozenset needs two
 _MAX_DECIMAL_BITS = 10_000  # Python refuses to read or write integers of more than 4300 digits in decimal

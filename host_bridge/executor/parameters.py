@@ -30,13 +30,13 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .documents import Document, joined, metadata_of, open_document
-from .parameter_cells import Declaration, read_declarations, type_name
-from .parameter_files import load_parameters
-from .parameter_source import check_name, render_assignments, render_parameters
-from .parameter_types import MismatchError, ParameterError, convert, guess, parse_type, read_text
-from .redaction import Redactor, redact
-from .scraps import plain_json
+from host_bridge.executor.documents import Document, joined, metadata_of, open_document
+from host_bridge.executor.parameter_cells import Declaration, read_declarations, type_name
+from host_bridge.executor.parameter_files import load_parameters
+from host_bridge.executor.parameter_source import check_name, render_assignments, render_parameters
+from host_bridge.executor.parameter_types import MismatchError, ParameterError, convert, guess, parse_type, read_text
+from host_bridge.executor.redaction import Redactor, redact
+from host_bridge.executor.scraps import plain_json
 
 __all__ = [
     "Parameter",

@@ -17,8 +17,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .documents import Document, metadata_of, open_document, outputs
-from .scrap_notes import restore
+from host_bridge.executor.documents import Document, metadata_of, open_document, outputs
+from host_bridge.executor.scrap_notes import restore
 
 _DATA_PREFIX = "application/scrapbook.scrap."
 _RECORD_PREFIX = "application/papermill.record"  # papermill before 1.0, which scrapbook still reads

@@ -55,7 +55,7 @@ def test_what_is_no_mapping_of_names_is_an_error_that_names_the_file(
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ParameterError, match="can't read the parameters file .*missing.yaml: No such file"):
+    with pytest.raises(ParameterError, match=r"can't read the parameters file .*missing\.yaml: No such file"):
         load_parameters(files=[tmp_path / "missing.yaml"])
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe4\xff")
     with pytest.raises(ParameterError, match="can't read the parameters file"):

@@ -179,7 +179,7 @@ class Number(int):
     "value", [object(), Colour.RED, Number(3), print, open, [object()], {"a": {Colour.RED}}, Exception()]
 )
 def test_what_no_source_gives_back_is_refused(value: Any) -> None:
-    with pytest.raises(ParameterError, match="parameter 'x': .* can't be written as source") as caught:
+    with pytest.raises(ParameterError, match=r"parameter 'x': .* can't be written as source") as caught:
         render_parameters({"x": value})
     assert caught.value.name == "x"
 

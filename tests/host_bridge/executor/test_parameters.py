@@ -169,7 +169,7 @@ def test_no_parameters_cell_is_told_from_an_empty_one() -> None:
 
 
 def test_a_cell_that_is_not_python_is_an_error_that_names_the_line() -> None:
-    with pytest.raises(ParameterError, match="parameters cell isn't Python: .* in line 2"):
+    with pytest.raises(ParameterError, match=r"parameters cell isn't Python: .* in line 2"):
         declared("x = 1\ny = = 2")
 
 
