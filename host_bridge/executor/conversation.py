@@ -175,7 +175,7 @@ class Conversation:
         while not (information and hears_outputs):
             if information is None or not hears_outputs:
                 requests = requests or {self._request_information()}
-            self._poller.poll(1000 * (RESUBSCRIBE_SECONDS if information else ALIVE_CHECK_SECONDS))
+            self._poller.poll(_milliseconds(RESUBSCRIBE_SECONDS if information else ALIVE_CHECK_SECONDS))
             for message in self._read(self._shell):
                 if message.parent_id in requests and message.msg_type == "kernel_info_reply":
                     information = message.content
@@ -186,7 +186,9 @@ class Conversation:
         self._adapt(information)
         return information
 
-    def execute(self, code: str, deadline: Deadline | None, *, on_sent: Callable[[str], None], silent: bool = False) -> CellEnd:
+    def execute(
+        self, code: str, deadline: Deadline | None, *, on_sent: Callable[[str], None], silent: bool = False
+    ) -> CellEnd:
         """Execute code and wait until it is settled.
 
         Args:
@@ -240,7 +242,8 @@ class Conversation:
     def _check_start(self, deadline: float, timeout_seconds: float) -> None:
         if not self._kernel.is_alive():
             raise KernelStartError(
-                f"the kernel {self._kernel.name!r} died while starting: {self._kernel.describe_end()}; see `hermes-runtime doctor`"
+                f"the kernel {self._kernel.name!r} died while starting: {self._kernel.describe_end()}; "
+                "see `hermes-runtime doctor`"
             )
         if self._stop:
             raise KernelStartError(f"stopped while the kernel was starting: {self._stop.reason}")
@@ -287,14 +290,15 @@ class Conversation:
             self.malformed_messages += 1
             return
         self._listener.hear(message)
-        if message.parent_id == execution.message_id and message.msg_type == "status":
-            if message.content.get("execution_state") == "idle":
-                execution.is_idle = True
-                execution.half_done_at = time.monotonic()
+        if message.parent_id != execution.message_id or message.msg_type != "status":
+            return
+        if message.content.get("execution_state") == "idle":
+            execution.is_idle = True
+            execution.half_done_at = time.monotonic()
 
     # what else happens ---------------------------------------------------------------------------------------------
 
-    def _poll_milliseconds(self, execution: _Execution) -> float:
+    def _poll_milliseconds(self, execution: _Execution) -> int:
         waits = [60.0]
         if self._kernel.exit_descriptor is None:
             waits.append(ALIVE_CHECK_SECONDS)
@@ -306,14 +310,14 @@ class Conversation:
             waits.append(execution.kill_at - time.monotonic())
         elif execution.deadline is not None:
             waits.append(execution.deadline.seconds - self._clock.seconds())
-        return 1000 * max(0.0, min(waits)) + 1
+        return _milliseconds(min(waits)) + 1
 
     def _look_at_kernel(self, execution: _Execution) -> None:
         if execution.is_over or self._kernel.is_alive():
             return
         execution.is_dead = True
         until = time.monotonic() + LAST_WORDS_SECONDS
-        while (left := until - time.monotonic()) > 0 and self._outputs.poll(1000 * left):
+        while (left := until - time.monotonic()) > 0 and self._outputs.poll(_milliseconds(left)):
             self._take_messages(execution)
 
     def _look_at_clock(self, execution: _Execution) -> None:
@@ -377,7 +381,7 @@ class Conversation:
     def _probe_control(self) -> bool:
         request = self._send(self._control, "kernel_info_request", {})
         until = time.monotonic() + PROBE_SECONDS
-        while (left := until - time.monotonic()) > 0 and self._control.poll(1000 * left):
+        while (left := until - time.monotonic()) > 0 and self._control.poll(_milliseconds(left)):
             if any(message.parent_id == request for message in self._read(self._control)):
                 return True
         return False
@@ -386,4 +390,8 @@ class Conversation:
         with self._kernel.client.connect_hb() as socket:
             socket.linger = 0
             socket.send(b"ping")
-            return bool(socket.poll(1000 * PROBE_SECONDS))
+            return bool(socket.poll(_milliseconds(PROBE_SECONDS)))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, int(1000 * seconds))

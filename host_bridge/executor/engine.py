@@ -5,8 +5,6 @@ Papermill loads this module whenever it starts, asked for this engine or not, so
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
 
     from host_bridge.executor.record import RunRecord
     from host_bridge.executor.running import RunSetup
-
-_NOT_FOR_NBCLIENT = frozenset({"timeout", "startup_timeout", "execution_timeout", "shutdown_kernel", "allow_errors"})
 
 
 class HermesEngine:
@@ -89,7 +85,7 @@ class HermesEngine:
             saves_within_cells=autosave_cell_every != 0,
         )
         cls.execute_managed_notebook(record, kernel_name, setup=setup)
-        return record.nb
+        return setup.notebook or nb
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: RunRecord, kernel_name: str, *, setup: RunSetup) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from host_bridge.errors import KernelStartError
 
 if TYPE_CHECKING:
-    from jupyter_client.blocking import BlockingKernelClient
+    from jupyter_client.blocking.client import BlockingKernelClient
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import KernelManager
 
@@ -113,7 +113,9 @@ class RunningKernel:
             _wait_for(manager.start_kernel(extra_arguments=arguments, **options))
         except OSError as error:
             _abandon(manager)
-            raise KernelStartError(f"the kernel {name!r} could not be started: {error}; see `hermes-runtime doctor`") from error
+            raise KernelStartError(
+                f"the kernel {name!r} could not be started: {error}; see `hermes-runtime doctor`"
+            ) from error
         except BaseException:
             _abandon(manager)
             raise
@@ -208,9 +210,9 @@ def _open_exit_descriptor(process: int | None) -> int | None:
 
 
 def _connect(manager: KernelManager) -> BlockingKernelClient:
-    from jupyter_client.blocking import BlockingKernelClient
+    from jupyter_client.blocking.client import BlockingKernelClient
 
-    information = manager.get_connection_info(session=True)
+    information: dict[str, Any] = {**manager.get_connection_info(session=True)}
     for key in ("curve_publickey", "curve_secretkey"):
         if isinstance(information.get(key), str):
             information[key] = information[key].encode("ascii")

@@ -27,3 +27,6 @@ class OutputLimits:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 0:
                 raise ValueError(f"the limit {field.name} is negative; 0 keeps nothing")
+
+
+DEFAULT_LIMITS = OutputLimits()

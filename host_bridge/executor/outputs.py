@@ -1,9 +1,9 @@
 """Putting what a kernel sends into the cells it belongs to: nbclient's handling, within limits and without trust.
 
-    message -> its cell (by the request it answers, so late output finds its own cell)
-      stream         joined to the stream before it; its text is put together when somebody needs it
-      rich output    as nbclient does it: display ids and updates, clear_output, widgets
-      over a limit   counted, and said in the cell
+message -> its cell (by the request it answers, so late output finds its own cell)
+  stream         joined to the stream before it; its text is put together when somebody needs it
+  rich output    as nbclient does it: display ids and updates, clear_output, widgets
+  over a limit   counted, and said in the cell
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from host_bridge.executor.imports import import_jsonschema_lightly
+from nbclient import NotebookClient
+from nbclient.output_widget import OutputWidget
+from nbformat import NotebookNode
 
-import_jsonschema_lightly()
-
-from nbclient import NotebookClient  # noqa: E402 - after the light import of what it imports
-from nbclient.output_widget import OutputWidget  # noqa: E402
-from nbformat import NotebookNode  # noqa: E402
-
-from host_bridge.executor.limits import OutputLimits  # noqa: E402
-from host_bridge.executor.logging_outputs import OutputLog  # noqa: E402
-from host_bridge.executor.messages import KernelMessage  # noqa: E402
-from host_bridge.executor.redaction import Redactor  # noqa: E402
+from host_bridge.executor.limits import OutputLimits
+from host_bridge.executor.logging_outputs import OutputLog
+from host_bridge.executor.messages import KernelMessage
+from host_bridge.executor.redaction import Redactor
 
 _TIMING = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")

@@ -285,7 +285,14 @@ class NotebookRun:
         return end.detail
 
     def _fail(
-        self, cell: NotebookNode, index: int, state: State, text: str, *, hang: str = "", reply: dict[str, Any] | None = None
+        self,
+        cell: NotebookNode,
+        index: int,
+        state: State,
+        text: str,
+        *,
+        hang: str = "",
+        reply: dict[str, Any] | None = None,
     ) -> State:
         """Note a failure that the kernel could not report itself, in the cell too."""
         name = _ERROR_NAMES[state]
@@ -294,7 +301,15 @@ class NotebookRun:
         return state
 
     def _note_failure(
-        self, cell: NotebookNode, index: int, state: State, name: str, value: str, reply: dict[str, Any], *, hang: str = ""
+        self,
+        cell: NotebookNode,
+        index: int,
+        state: State,
+        name: str,
+        value: str,
+        reply: dict[str, Any],
+        *,
+        hang: str = "",
     ) -> None:
         self._report.fail(state)
         if self._report.failed_cell is not None:

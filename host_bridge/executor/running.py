@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from host_bridge.errors import HostBridgeError, NotebookError, OutputError
+from host_bridge.errors import HostBridgeError, OutputError
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.parameter_source import check_name
+from host_bridge.executor.permissions import declared_permissions
 from host_bridge.executor.record import RunRecord
 from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import RunReport
@@ -38,7 +39,9 @@ class RunSetup:
         kernel: Started already, while other things were prepared; None to start one.
         start_options: For `RunningKernel.start`.
         destination: Where to save; None for where papermill says.
-        tells_result: Whether somebody reads the report; nothing is raised then.
+        finish: Completes the notebook's metadata before it is saved for the first time.
+        tells_result: Whether somebody reads the report; what happened in the run is not raised then.
+        notebook: The one that was run, once it was.
     """
 
     settings: RunSettings
@@ -50,7 +53,9 @@ class RunSetup:
     cwd: str | None = None
     start_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     destination: Destination | None = None
+    finish: Callable[[NotebookNode], None] = lambda notebook: None
     tells_result: bool = False
+    notebook: NotebookNode | None = None
 
     @classmethod
     def for_papermill(cls, nb: NotebookNode, kernel_name: str, *, log_output: bool, **options: Any) -> RunSetup:
@@ -81,16 +86,12 @@ class RunSetup:
         )
         return cls(settings=settings, report=report, clock=RunClock(), launch=launch, start_options=start)
 
-
-def declared_permissions(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Give what a notebook says it needs, `metadata.hermes.permissions`; None when it says nothing."""
-    hermes = metadata.get("hermes")
-    permissions = hermes.get("permissions") if isinstance(hermes, Mapping) else None
-    if permissions is None:
-        return None
-    if not isinstance(permissions, Mapping):
-        raise NotebookError("metadata.hermes.permissions is no mapping; correct the notebook's metadata")
-    return permissions
+    def close(self) -> None:
+        """End a kernel that was started and never taken over by a run."""
+        kernel, self.kernel = self.kernel, None
+        if kernel is not None:
+            kernel.kill()
+            kernel.close()
 
 
 def _check_injected_names(nb: NotebookNode) -> None:
@@ -144,14 +145,13 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
     Raises:
         HostBridgeError: The kernel could not be started, or the notebook could not be saved at the end.
     """
+    setup.notebook = record.nb
     stop = setup.stop or StopRequest()
     with signals_stop(stop) if setup.stop is None else contextlib.nullcontext():
         try:
+            setup.finish(record.nb)
             record.notebook_start()
-            kernel = setup.kernel or RunningKernel.start(
-                kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options
-            )
-            NotebookRun(record, setup.settings, kernel=kernel, clock=setup.clock, stop=stop).execute()
+            _run_cells(record, kernel_name, setup, stop)
         except HostBridgeError as error:
             setup.report.fail(State.FAILED, str(error))
             raise
@@ -159,9 +159,28 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
             setup.report.fail(State.FAILED, f"internal error: {type(error).__name__}: {error}")
             raise
         finally:
-            record.notebook_complete()
+            _complete(record, setup)
             if setup.stop is None:
                 stop.close()
+
+
+def _run_cells(record: RunRecord, kernel_name: str, setup: RunSetup, stop: StopRequest) -> None:
+    if setup.kernel is None:
+        setup.kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options)
+    notebook_run = NotebookRun(record, setup.settings, kernel=setup.kernel, clock=setup.clock, stop=stop)
+    setup.kernel = None  # the run ends it
+    notebook_run.execute()
+
+
+def _complete(record: RunRecord, setup: RunSetup) -> None:
+    try:
+        record.notebook_complete()
+    except OutputError as error:
+        # The cells ran, and nobody will see it: that is no success.
+        setup.report.state = State.FAILED
+        setup.report.error = str(error)
+        if not setup.tells_result:
+            raise
 
 
 def raise_as_nbclient(report: RunReport) -> None:

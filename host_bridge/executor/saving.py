@@ -64,7 +64,9 @@ class LocalFile:
                 with open(self._path, "wb") as stream:
                     stream.writelines(pieces)
         except OSError as error:
-            raise OutputError(f"can't save {self._shown!r}: {error.strerror}; free some space or choose another output") from error
+            raise OutputError(
+                f"can't save {self._shown!r}: {error.strerror}; free some space or choose another output"
+            ) from error
 
     def _replace(self, pieces: Iterable[bytes], last: bool) -> None:
         beside = os.path.join(self._folder, f".{self._name}.{os.getpid()}-{next(_numbers)}{_SUFFIX}")  # noqa: PTH118

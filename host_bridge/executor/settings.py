@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from host_bridge.executor.limits import OutputLimits
+from host_bridge.executor.limits import DEFAULT_LIMITS, OutputLimits
 from host_bridge.executor.report import CellProgress
 
 
@@ -36,7 +36,7 @@ class RunSettings:
     start_timeout_seconds: float = 60.0
     grace_seconds: float = 5.0
     allow_errors: bool = False
-    limits: OutputLimits = OutputLimits()
+    limits: OutputLimits = DEFAULT_LIMITS
     secrets: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     secrets_after: int | None = None
     log_output: bool = False
