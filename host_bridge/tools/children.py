@@ -23,7 +23,7 @@ from host_bridge.errors import CallError
 from host_bridge.tools.alarms import Alarms
 from host_bridge.tools.interface import Session
 from host_bridge.tools.launching import Launch, command_environment, limits_lifted, soft_limits
-from host_bridge.tools.orphans import ORPHANS
+from host_bridge.tools.orphans import ORPHANS, OWNER_VARIABLE
 from host_bridge.tools.pipes import Pipes, read, rest
 
 _STUCK_SECONDS = 10.0  # a process that survives KILL for so long hangs in the kernel (a dead network file system)
@@ -119,13 +119,18 @@ class Children:
             [argument.encode() for argument in argv],  # UTF-8 whatever this process's locale is
             executable=executable.encode(),
             cwd=f"/proc/self/fd/{launch.descriptor}" if entered else launch.folder,
-            env={**self._environment, "PWD": launch.folder, **({"TERM": "xterm"} if launch.terminal else {})},
+            env=self._variables(launch),
             stdin=pipes.child_input,
             stdout=pipes.child_output,
             stderr=pipes.child_errors,
             start_new_session=True,
             umask=self._umask,
         )
+
+    def _variables(self, launch: Launch) -> dict[str, str]:
+        chosen = self._environment if launch.environment is None else launch.environment
+        added = {"PWD": launch.folder, OWNER_VARIABLE: str(os.getpid())}
+        return {**chosen, **added, **({"TERM": "xterm"} if launch.terminal else {})}
 
 
 class Child:

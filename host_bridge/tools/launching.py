@@ -9,8 +9,6 @@ import resource
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from host_bridge.tools.orphans import OWNER_VARIABLE
-
 # What would make a shell run, or take for a command, something that is not in the line that was approved.
 _SHELL_STARTUP = frozenset(
     {"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "CDPATH", "GLOBIGNORE"}
@@ -30,6 +28,7 @@ class Launch:
         input: Where its standard input comes from; `"none"` is the null device.
         merged: Whether standard error goes where standard output does.
         terminal: Whether both are a pseudo terminal.
+        environment: Its variables, where they are not the session's: for processes of our own.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +38,7 @@ class Launch:
     input: Literal["none", "pipe"] = "none"
     merged: bool = False
     terminal: bool = False
+    environment: Mapping[str, str] | None = None
 
 
 def find_executable(name: str, search_path: str) -> str | None:
@@ -59,7 +59,7 @@ def command_environment(given: Mapping[str, str]) -> dict[str, str]:
     }
     # A relative folder would look commands up in the workspace, where anybody may have put them.
     folders = [folder for folder in given.get("PATH", _DEFAULT_PATH).split(":") if folder.startswith("/")]
-    return {**environment, "PATH": ":".join(folders) or _DEFAULT_PATH, OWNER_VARIABLE: str(os.getpid())}
+    return {**environment, "PATH": ":".join(folders) or _DEFAULT_PATH}
 
 
 def soft_limits(given: Mapping[int | str, Any]) -> dict[int, int]:

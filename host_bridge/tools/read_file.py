@@ -19,7 +19,7 @@ from msgspec import Meta
 from host_bridge.errors import CallError, InvalidCallError
 from host_bridge.policy.model import Access
 from host_bridge.policy.paths import ResolvedPath, is_local, path_error, quoted, resolve
-from host_bridge.policy.volumes import is_local_device
+from host_bridge.policy.volumes import is_local_descriptor
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.versions import file_version
@@ -107,10 +107,8 @@ class _Reading(Call):
         self._resolved.close()
 
     def _is_quick(self) -> bool:
-        status, held = self._resolved.status, self._resolved.descriptor
-        if status is None or held is None or not 0 < self._size <= MAX_BULK_BYTES:
-            return False
-        return is_local_device(status.st_dev, held)
+        held = self._resolved.descriptor
+        return held is not None and 0 < self._size <= MAX_BULK_BYTES and is_local_descriptor(held)
 
     def _require_bounded(self) -> None:
         if self._unit == "bytes":

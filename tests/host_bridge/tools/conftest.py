@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,3 +169,77 @@ def make_context(session: FakeSession) -> Iterator[Callable[..., FakeContext]]:
     yield make
     for context in contexts:
         context.stop()
+
+
+Handler = Callable[[socket.socket, bytes], None]
+
+
+class Server:
+    """An HTTP server on loopback that answers with whatever bytes a handler sends.
+
+    Attributes:
+        place: Its `host:port`.
+        requests: What it was sent, request by request, headers included.
+        connections: How many were made.
+    """
+
+    def __init__(self, handler: Handler, *, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self._handler = handler
+        self._tls = tls
+        self._listener = socket.create_server(
+            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+        )
+        self.port: int = self._listener.getsockname()[1]
+        self.place = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._open: set[socket.socket] = set()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def url(self, path: str = "/") -> str:
+        return f"http{'s' if self._tls else ''}://{self.place}{path}"
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                self._open.add(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        # Whatever the client does to us, such as leaving in the middle, is what the test is about.
+        with contextlib.suppress(OSError), connection:
+            talking = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            request = b""
+            while b"\r\n\r\n" not in request:
+                if not (data := talking.recv(65_536)):
+                    return
+                request += data
+            self.requests.append(request)
+            self._handler(talking, request)
+            talking.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers: `serve(handler)` with a function of connection and request, or with the bytes to answer."""
+    servers: list[Server] = []
+
+    def start(answer: Handler | bytes, **options: Any) -> Server:
+        handler = answer if callable(answer) else lambda connection, request: connection.sendall(answer)
+        servers.append(Server(handler, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -1,0 +1,61 @@
+"""Takes compression off a body without ever making more of it than asked for."""
+
+from __future__ import annotations
+
+import zlib
+
+from host_bridge.tools.web.problems import WebError
+
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+_RAW_DEFLATE = -zlib.MAX_WBITS
+
+
+class Decompressor:
+    """For one body with the given `Content-Encoding`.
+
+    Raises:
+        WebError: On an encoding nobody asked for.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        encoding = encoding.strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise WebError(f"the content is compressed by {encoding[:100]!r}, which was not asked for")
+        self._plain = encoding in ("", "identity")
+        self._may_be_raw = encoding == "deflate"  # servers disagree about what that is
+        self._over = False
+        self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    def feed(self, data: bytes, limit: int) -> bytes:
+        """Take the next piece and give at most `limit` bytes; what would be more is lost.
+
+        Raises:
+            WebError: It isn't compressed as it says.
+        """
+        if self._plain:
+            return data[:limit]
+        try:
+            return self._inflate(data, limit)
+        except zlib.error:
+            if not self._may_be_raw:
+                raise WebError("the content is damaged: it can't be decompressed") from None
+        self._inflater = zlib.decompressobj(_RAW_DEFLATE)
+        self._may_be_raw = False
+        return self.feed(data, limit)
+
+    def _inflate(self, data: bytes, limit: int) -> bytes:
+        output = bytearray()
+        while data and len(output) < limit and not self._over:
+            if self._inflater.eof and not self._begin_another(data):
+                break
+            output += self._inflater.decompress(data, limit - len(output))
+            self._may_be_raw = self._may_be_raw and not output
+            data = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
+        return bytes(output)
+
+    def _begin_another(self, data: bytes) -> bool:
+        """Files in gzip's format can be strung together; anything else that follows one is padding."""
+        self._over = not data.startswith(_GZIP_MAGIC)
+        self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        return not self._over

@@ -1,0 +1,258 @@
+"""One HTTP request, with every address checked and everything bounded. Runs in a web worker.
+
+A name is resolved once; all of its addresses must be allowed, and the connection goes to one of exactly those. Nothing is
+followed, no proxy is used, no cookie or credential is sent. Whatever the server does, it ends at the deadline or at the cap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import httpcore
+
+from host_bridge.policy.model import UrlResource
+from host_bridge.policy.origins import DEFAULT_PORTS, bracketed, is_public
+from host_bridge.tools.web.decompression import Decompressor
+from host_bridge.tools.web.problems import WebDeniedError, WebError, WebTimeoutError
+
+Resolver = Callable[[str, int], Sequence[str]]
+
+_OVERHEAD_BYTES = 512 * 1024  # headers, chunk marks and TLS beside the body; h11 takes 100 KiB of headers at most
+_CONNECT_SECONDS = 5.0  # for each address, when there are several
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered.
+
+    Attributes:
+        headers: By lower-case name; of several only the first.
+        body: Decompressed; empty unless the status is a success.
+        truncated: Whether the body goes on beyond the cap.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """Give a host's addresses in the system's order of preference.
+
+    Raises:
+        WebError: It has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise WebError(f"the host {host} was not found") from None
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def fetch(
+    url: UrlResource,
+    *,
+    timeout_seconds: float,
+    max_bytes: int,
+    any_address: bool = False,
+    headers: Mapping[str, str] | None = None,
+    resolver: Resolver = resolve,
+) -> Response:
+    """Request `url` with GET.
+
+    Args:
+        timeout_seconds: For everything together.
+        max_bytes: How much of the body is read, compressed or not.
+        any_address: Whether addresses that are not public may serve it.
+        headers: More than the few that are always sent.
+        resolver: Gives a host's addresses.
+
+    Raises:
+        WebError: No answer, or none that could be read.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    backend = _CheckedNetwork(deadline, max_bytes + _OVERHEAD_BYTES, any_address, resolver)
+    origin = httpcore.Origin(url.scheme.encode(), url.host.encode(), url.port)
+    target = httpcore.URL(scheme=origin.scheme, host=origin.host, port=url.port, target=url.path.encode())
+    try:
+        with (
+            httpcore.HTTPConnection(origin, ssl_context=_tls(), network_backend=backend) as connection,
+            connection.stream("GET", target, headers=_headers(url, headers or {})) as answer,
+        ):
+            names = _decoded(answer.headers)
+            if not 200 <= answer.status < 300:
+                return Response(answer.status, names, b"", False)
+            body, truncated = _read_body(answer.iter_stream(), names.get("content-encoding", ""), max_bytes)
+            return Response(answer.status, names, body, truncated)
+    except (httpcore.TimeoutException, TimeoutError):
+        raise WebTimeoutError(f"{url.host} did not answer completely within {timeout_seconds:g} s") from None
+    except httpcore.ConnectError as error:
+        raise WebError(f"{url.host} can't be reached: {error}") from None
+    except httpcore.ProtocolError:
+        raise WebError(f"{url.host} answered with something that isn't HTTP, or with too long headers") from None
+    except (httpcore.NetworkError, OSError):
+        raise WebError(f"{url.host} broke the connection") from None
+
+
+def _headers(url: UrlResource, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    port = "" if url.port == DEFAULT_PORTS[url.scheme] else f":{url.port}"
+    sent = {
+        "Host": f"{bracketed(url.host)}{port}",
+        "Accept": "text/html,application/xhtml+xml,text/*;q=0.9,application/json;q=0.9,*/*;q=0.1",
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "close",
+        **more,
+    }
+    return [(name.encode(), value.encode()) for name, value in sent.items()]
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")  # what HTTP once was
+        found.setdefault(name.decode("latin-1").lower(), text.strip())
+    return found
+
+
+def _read_body(pieces: Iterable[bytes], encoding: str, max_bytes: int) -> tuple[bytes, bool]:
+    """Read and decompress until the end or the cap, whichever comes first, on either side of the decompression."""
+    decompressor = Decompressor(encoding)
+    body = bytearray()
+    received = 0
+    for piece in pieces:
+        received += len(piece)
+        body += decompressor.feed(piece, max_bytes + 1 - len(body))
+        if len(body) > max_bytes or received > max_bytes:
+            return bytes(body[:max_bytes]), True
+    return bytes(body), False
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        # A system without certificates of its own, such as a small container.
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+class _CheckedNetwork(httpcore.NetworkBackend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, deadline: float, max_bytes: int, any_address: bool, resolver: Resolver) -> None:
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._any_address = any_address
+        self._resolver = resolver
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Resolve, check, connect; the first address that answers."""
+        addresses = self._resolver(host, port)
+        for address in addresses:
+            if not self._any_address and not is_reachable(address):
+                raise WebDeniedError(
+                    f"{host} has an address that is not public, so it may not be fetched; an administrator can allow it "
+                    f'with allow_private = ["{bracketed(host)}:{port}"] in [tools.web_extract]'
+                )
+        problem = "it has no address"
+        for address in addresses:
+            try:
+                return self._connect(address, port, last=address == addresses[-1])
+            except TimeoutError:
+                problem = "it does not answer"
+            except OSError as error:
+                problem = "it refuses connections" if error.errno == errno.ECONNREFUSED else "no way leads there"
+        raise httpcore.ConnectError(problem)
+
+    def _connect(self, address: str, port: int, *, last: bool) -> httpcore.NetworkStream:
+        left = _left(self._deadline)
+        connection = socket.create_connection((address, port), timeout=left if last else min(left, _CONNECT_SECONDS))
+        return _BoundedStream(connection, self._deadline, self._max_bytes)
+
+
+class _BoundedStream(httpcore.NetworkStream):
+    """A connection that ends at the deadline, and after so many bytes."""
+
+    def __init__(self, connection: socket.socket, deadline: float, max_bytes: int) -> None:
+        self._socket = connection
+        self._deadline = deadline
+        self._bytes_left = max_bytes
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read some. Every single read looks at the clock, so a byte a second doesn't go on for ever."""
+        self._socket.settimeout(_left(self._deadline))
+        data = self._socket.recv(max_bytes)
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise WebError("the server sends more beside the content than anybody would read")
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all."""
+        self._socket.settimeout(_left(self._deadline))
+        self._socket.sendall(buffer)
+
+    def close(self) -> None:
+        """Close at once: what the server still wants to say is not waited for."""
+        self._socket.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """Go on encrypted, with a certificate for the name that was asked for."""
+        self._socket.settimeout(_left(self._deadline))
+        try:
+            encrypted = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+        except TimeoutError:
+            raise
+        except ssl.SSLCertVerificationError as error:
+            raise httpcore.ConnectError(f"its certificate is not valid ({error.verify_message})") from None
+        except OSError:
+            raise httpcore.ConnectError("it does not speak TLS as it should") from None
+        return _BoundedStream(encrypted, self._deadline, self._bytes_left)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Say what httpcore wants to know."""
+        return self._socket if info == "socket" else None
+
+
+def is_reachable(address: str) -> bool:
+    """Whether an address is public and not one of this machine's own."""
+    return is_public(address) and not _is_own(address)
+
+
+def _is_own(address: str) -> bool:
+    # Towards an address of its own a machine speaks from that address: no list of interfaces is needed. Sends nothing.
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))
+        return bool(probe.getsockname()[0] == address)
+    return False
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

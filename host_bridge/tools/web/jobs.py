@@ -1,0 +1,126 @@
+"""What a session and a web worker say to each other: one struct each way per job, as length-prefixed MessagePack."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Literal
+
+import msgpack
+import msgspec
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+_LENGTH = struct.Struct(">I")
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What all of them share.
+
+    Attributes:
+        job: Which job it is about; chosen by the session.
+    """
+
+    job: int
+
+
+class Fetch(_Message, frozen=True, tag="fetch"):
+    """Fetch one URL, following nothing, and give its text.
+
+    Attributes:
+        any_address: Whether it may be served by any address, not only by public ones.
+        max_bytes: How much of the body is read, decompressed.
+        max_characters: How much of the text is given.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    any_address: bool
+    max_bytes: int
+    max_characters: int
+    user_agent: str
+    timeout_seconds: float
+
+
+class Search(_Message, frozen=True, tag="search"):
+    """Ask a search provider. `settings` are its own; the key travels here and nowhere else."""
+
+    provider: str
+    settings: dict[str, Any]
+    api_key: str
+    query: str
+    limit: int
+    timeout_seconds: float
+
+
+class Page(_Message, frozen=True, tag="page"):
+    """What a URL gave."""
+
+    title: str
+    content_type: str
+    markdown: str
+    truncated: bool
+
+
+class Redirected(_Message, frozen=True, tag="redirected"):
+    """The URL points elsewhere: whether to go there is not the worker's to decide."""
+
+    location: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One search result, as the provider gave it."""
+
+    title: str
+    url: str
+    description: str
+
+
+class Found(_Message, frozen=True, tag="found"):
+    """What a search gave."""
+
+    results: tuple[Result, ...]
+
+
+class Problem(_Message, frozen=True, tag="problem"):
+    """Why a job gave nothing. The text is for the kernel."""
+
+    kind: Literal["failed", "timed_out", "denied", "not_configured"]
+    message: str
+
+
+Job = Fetch | Search
+Answer = Page | Redirected | Found | Problem
+
+
+def encode(message: Job | Answer) -> bytes:
+    """Give a message's bytes, length first."""
+    body: bytes = msgpack.packb(msgspec.to_builtins(message))
+    return _LENGTH.pack(len(body)) + body
+
+
+class Decoder:
+    """Bytes in, messages out."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take bytes and give the messages now complete.
+
+        Raises:
+            ValueError: They are no such messages.
+        """
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            if size > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {size} bytes")
+            if len(self._buffer) < _LENGTH.size + size:
+                break
+            body = bytes(self._buffer[_LENGTH.size : _LENGTH.size + size])
+            del self._buffer[: _LENGTH.size + size]
+            messages.append(msgspec.convert(msgpack.unpackb(body), type=self._kind))
+        return messages

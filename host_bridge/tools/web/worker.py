@@ -1,0 +1,101 @@
+"""A web worker: `python -m host_bridge.tools.web.worker MEMORY_BYTES`.
+
+Reads jobs from its standard input, does each in a thread, writes the answers to its standard output, and ends with its input.
+It has no authority: it reaches what the network lets it reach, and is told what to do by a session.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+
+from host_bridge.errors import HostBridgeError
+from host_bridge.policy.model import UrlResource
+from host_bridge.policy.origins import url_text
+from host_bridge.tools.web.jobs import Answer, Decoder, Fetch, Found, Job, Page, Problem, Redirected, Search, encode
+from host_bridge.tools.web.problems import WebError
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_STACK_BYTES = 16 * 2**20  # converting nested pages is recursive
+_RECURSION_LIMIT = 10_000
+
+
+def main() -> None:
+    """Work until there is nothing more to come."""
+    _limit_memory(int(sys.argv[1]))
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    threading.stack_size(_STACK_BYTES)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever a library prints must not stand between two answers
+    writing = threading.Lock()
+    jobs = Decoder(Job)
+    while data := os.read(0, 65_536):
+        for job in jobs.feed(data):
+            threading.Thread(target=_work, args=(job, answers, writing), daemon=True).start()
+    os._exit(0)  # nobody waits for the answers of what still runs
+
+
+def _work(job: Job, answers: int, writing: threading.Lock) -> None:
+    data = encode(_answer(job))
+    with writing:
+        while data:
+            data = data[os.write(answers, data) :]
+
+
+def _answer(job: Job) -> Answer:
+    try:
+        return _fetch(job) if isinstance(job, Fetch) else _search(job)
+    except WebError as error:
+        return Problem(job=job.job, kind=error.kind, message=str(error))
+    except MemoryError:
+        return Problem(job=job.job, kind="failed", message="the content needs more memory to read than is allowed")
+    except HostBridgeError as error:
+        return Problem(job=job.job, kind="failed", message=str(error))
+    except Exception as error:  # the libraries that read hostile pages raise what they like
+        return Problem(job=job.job, kind="failed", message=f"the content could not be read ({type(error).__name__})")
+
+
+def _fetch(job: Fetch) -> Page | Redirected:
+    # Imported by the first job that needs it: a search needs no converter, a fetch no search library.
+    from host_bridge.tools.web import pages
+    from host_bridge.tools.web.fetch import fetch
+
+    url = UrlResource(job.scheme, job.host, job.port, job.path)
+    response = fetch(
+        url,
+        timeout_seconds=job.timeout_seconds,
+        max_bytes=job.max_bytes,
+        any_address=job.any_address,
+        headers={"User-Agent": job.user_agent},
+    )
+    if response.status in _REDIRECTS and (location := response.headers.get("location")):
+        return Redirected(job=job.job, location=location)
+    if not 200 <= response.status < 300:
+        raise WebError(f"{job.host} answered with HTTP status {response.status}")
+    title, text, kind = pages.to_text(response.body, response.headers.get("content-type", ""), url_text(url))
+    return Page(
+        job=job.job,
+        title=title[:1000],
+        content_type=kind[:200],
+        markdown=text[: job.max_characters],
+        truncated=response.truncated or len(text) > job.max_characters,
+    )
+
+
+def _search(job: Search) -> Found:
+    from host_bridge.tools.web.providers import interface
+
+    provider = interface.load(job.provider, job.settings, job.api_key)
+    return Found(job=job.job, results=tuple(provider.search(job.query, job.limit, job.timeout_seconds))[: job.limit])
+
+
+def _limit_memory(size: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()
