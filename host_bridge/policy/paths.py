@@ -304,7 +304,7 @@ def _go_straight(folder: _Folder, workspace: str, asked: str, inside: str) -> Re
     relative = "/".join(parts)
     try:
         status = os.fstat(descriptor)
-        if status.st_dev != folder.device and volumes.folds_names(status.st_dev, descriptor):
+        if status.st_dev != folder.device and volumes.folds_names(descriptor):
             os.close(descriptor)
             return None
     except OSError:
@@ -388,7 +388,7 @@ class _Folder:
         self.descriptor = os.open(path, flags)
         status = os.fstat(self.descriptor)
         self.device, self.inode = status.st_dev, status.st_ino
-        self.folds = volumes.folds_names(self.device, self.descriptor)
+        self.folds = volumes.folds_names(self.descriptor)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):

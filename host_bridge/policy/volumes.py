@@ -75,27 +75,28 @@ def is_local(path: str) -> bool:
     except OSError:
         return False
     try:
-        return is_local_device(os.fstat(descriptor).st_dev, descriptor)
+        return is_local_descriptor(descriptor)
     finally:
         os.close(descriptor)
 
 
-def is_local_device(device: int, descriptor: int) -> bool:
-    """`is_local` for something already open, whose status says it is on `device`."""
-    return _PORTABLE or _magic(device, descriptor) in _LOCAL
+def is_local_descriptor(descriptor: int) -> bool:
+    """`is_local` for something already open."""
+    return _PORTABLE or _magic(descriptor) in _LOCAL
 
 
-def folds_names(device: int, descriptor: int) -> bool:
-    """Whether several spellings may open the same file there."""
-    return _FOLDS_EVERYWHERE or (not _PORTABLE and _magic(device, descriptor) in _FOLDING)
+def folds_names(descriptor: int) -> bool:
+    """Whether several spellings may open the same entry of this folder."""
+    return _FOLDS_EVERYWHERE or (not _PORTABLE and _magic(descriptor) in _FOLDING)
 
 
-def is_proc(device: int, descriptor: int) -> bool:
+def is_proc(descriptor: int) -> bool:
     """Whether it is the kernel's process file system, some of whose links lead anywhere."""
-    return not _PORTABLE and _magic(device, descriptor) == _PROC
+    return not _PORTABLE and _magic(descriptor) == _PROC
 
 
-def _magic(device: int, descriptor: int) -> int:
+def _magic(descriptor: int) -> int:
+    device = os.fstat(descriptor).st_dev  # asked here: a folder and what is mounted in it must never be mixed up
     magic = _magic_by_device.get(device)
     if magic is None:
         buffer = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes on 64-bit machines, 64 on 32-bit ones

@@ -101,7 +101,7 @@ class Walk:
             if descriptor is not None:
                 on_error.callback(os.close, descriptor)
             if stat.S_ISLNK(status.st_mode) and (self._follow_last or not is_last):
-                self._follow(name, descriptor, status)
+                self._follow(name, descriptor)
                 return None  # the link's own descriptor is closed
             self._names.append(self._spelled(name, status))
             if stat.S_ISDIR(status.st_mode):
@@ -125,19 +125,17 @@ class Walk:
         elif self._beneath:
             raise left_workspace(self._asked)
 
-    def _follow(self, name: str, descriptor: int | None, status: os.stat_result) -> None:
+    def _follow(self, name: str, descriptor: int | None) -> None:
         self._links += 1
         if self._links > MAX_LINKS:
             self._pending.append(name)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        if descriptor is None:
-            target = os.readlink(name, dir_fd=self._here())
-        else:
-            if volumes.is_proc(status.st_dev, descriptor) and os.fstat(self._here()).st_ino != _PROC_ROOT_INODE:
-                # /proc/<pid>/{root,cwd,exe,fd/*,ns/*}: the kernel jumps to an object there, and the text of the link is
-                # only a hint. The plain ones (self, mounts, net) are all in /proc itself.
-                raise DeniedError(f"{quoted(self._asked)} goes through a link into a process", rule_id=RULE_ID)
-            target = os.readlink("", dir_fd=descriptor)
+        here = self._here()
+        if volumes.is_proc(here) and os.fstat(here).st_ino != _PROC_ROOT_INODE:
+            # /proc/<pid>/{root,cwd,exe,fd/*,ns/*}: the kernel jumps to an object there, and the text of the link is only a
+            # hint. The plain ones (self, mounts, net) are all in /proc itself.
+            raise DeniedError(f"{quoted(self._asked)} goes through a link into a process", rule_id=RULE_ID)
+        target = os.readlink(name, dir_fd=here) if descriptor is None else os.readlink("", dir_fd=descriptor)
         if target.startswith("/"):
             if self._beneath:
                 raise left_workspace(self._asked)
@@ -163,7 +161,7 @@ class Walk:
 
     def _spelled(self, name: str, status: os.stat_result) -> str:
         here = self._here()
-        return spelled_on_disk(here, name, status) if volumes.folds_names(status.st_dev, here) else name
+        return spelled_on_disk(here, name, status) if volumes.folds_names(here) else name
 
 
 def _look(name: str, folder: int) -> tuple[int | None, os.stat_result]:

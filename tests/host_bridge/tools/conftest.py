@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, DeniedError
 from host_bridge.policy.model import Resource
+from host_bridge.tools.interface import Tool, ToolOutput
 
 _TIME_IS_UP = CallTimeoutError("the call's time is up")
 
@@ -243,3 +245,17 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def call(session: FakeSession, make_context: Callable[..., FakeContext]) -> Callable[..., ToolOutput]:
+    """Make a call as the dispatcher does, without the policy: `call(tool, context=…, path=…)`."""
+
+    def run(tool: Tool, *, context: FakeContext | None = None, **arguments: Any) -> ToolOutput:
+        prepared = tool.prepare(msgspec.convert(arguments, tool.Arguments, builtin_types=(bytes,)), session)
+        try:
+            return prepared.run(context or make_context())
+        finally:
+            prepared.close()
+
+    return run
