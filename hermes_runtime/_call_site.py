@@ -1,0 +1,39 @@
+"""Where in the notebook a call is made: a hint that goes with it, for the people who read the audit log and the tape."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+from hermes_protocol.messages import CallSite
+
+MAX_FRAMES = 64  # deeper than this it isn't looked for: a hint may not cost more than the call
+MAX_CELL_CHARACTERS = 256
+
+
+def call_site() -> CallSite | None:
+    """Give the running cell and the line in it, None outside a notebook."""
+    module = sys.modules.get("ipykernel.zmqshell")
+    if module is None:
+        return None
+    shell = module.ZMQInteractiveShell._instance
+    if shell is None:
+        return None
+    parent = shell.parent_header
+    header = parent.get("header", parent)
+    cell = header.get("msg_id", "")
+    if type(cell) is not str or len(cell) > MAX_CELL_CHARACTERS:
+        return None
+    return CallSite(cell=cell, line=_line(shell.user_ns))
+
+
+def _line(namespace: dict[str, object]) -> int:
+    """Find the line of the cell's own frame: module code that runs in the notebook's namespace."""
+    frame: FrameType | None = sys._getframe(3)
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return 0
+        if frame.f_globals is namespace and frame.f_code.co_name == "<module>":
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0

@@ -1,0 +1,319 @@
+"""The process's client: keeps a link to the bridge, and takes calls step by step from asked to settled.
+
+One DEALER serves all threads and event loops of the process, without a thread of its own. `step` does, under one lock and
+without waiting, all that can be done for a call now. Who has to wait then does so outside the lock:
+
+- A thread *leads* if no other does: it polls the link's descriptors and so takes in what comes for everybody. The others
+  *follow*: each waits for its own alarm. Whoever takes in something for another call wakes it, and a leader that leaves
+  wakes a follower to lead.
+- An event loop watches the descriptors itself (see `aio`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zmq
+
+from hermes_protocol.messages import StatusReply, Welcome
+from hermes_protocol.ticket import Ticket
+from hermes_runtime import _deferral, _settings, _wakers
+from hermes_runtime._call_site import call_site
+from hermes_runtime._calls import Call, Operation
+from hermes_runtime._deferral import Deferral
+from hermes_runtime._errors import BridgeUnavailableError, HermesError, error_from
+from hermes_runtime._transport import Link
+from hermes_runtime._wakers import Waker, thread_waker
+
+R = TypeVar("R")
+
+CONNECT_SECONDS = 10.0  # the bridge starts while the kernel does, and a loaded machine takes its time
+RECONNECT_SECONDS = 3.0  # a bridge that was there once needs no time to start
+LEADERLESS_SECONDS = 1.0  # a leader that is so late with what is due was torn out of its poll
+
+
+class Client:
+    """See the module.
+
+    Args:
+        ticket: Where the bridge is, None where there is none.
+        problem: Why there is no ticket, if one was expected.
+    """
+
+    def __init__(self, ticket: Ticket | None, problem: str = "", *, connect_seconds: float = CONNECT_SECONDS) -> None:
+        self.ticket = ticket
+        self._problem = problem
+        self._connect_seconds = connect_seconds
+        self._inherited: list[object] = []
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._process_id = os.getpid()
+        self._lock = threading.Lock()
+        self._context: zmq.Context[Any] | None = None
+        self._link: Link | None = None
+        self._was_welcome = False
+        self._in_step = False
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the bridge said about the session, None while there is no connection."""
+        link = self._link
+        return link.welcome if link is not None and link.failure is None else None
+
+    def step(self, call: Call) -> bool:
+        """Do for a call what can be done without waiting.
+
+        Returns:
+            Whether there is something for the caller: `call.chunks`, or the call is settled. If not, the caller is counted as
+            waiting, until `call.wait_until` at the latest; it leads if `call.link.leading` is the call.
+        """
+        if self._process_id != os.getpid():
+            self.after_fork_in_child()  # forked without Python's knowledge
+        now = time.monotonic()
+        with self._lock:
+            self._begin_step()
+            call.waiting = False
+            link = self._link_for(call, now)
+            if link is not None:
+                self._advance(call, link, now)
+            call.chunks, call.arrived = call.arrived, []
+            call.is_done = call.is_settled
+            ready = call.is_done or bool(call.chunks)
+            if link is not None:
+                self._place(call, link, ready, now)
+            self._in_step = False
+        return ready
+
+    def abandon(self, call: Call) -> None:
+        """Leave a call: the bridge is told to stop it, and what still comes for it is dropped."""
+        with self._lock:
+            link = call.link
+            if link is None or self._process_id != os.getpid():
+                return
+            self._begin_step()
+            link.leave(call)
+            if not call.is_settled and link.failure is None:
+                link.give_up(call)
+                link.drain()
+            link.hand_over()
+            self._in_step = False
+
+    def drain(self, link: Link) -> None:
+        """Take in what has arrived on a link."""
+        with self._lock:
+            self._begin_step()
+            link.drain()
+            self._in_step = False
+
+    def close(self) -> None:
+        """Say goodbye; the next call connects anew."""
+        with self._lock:
+            if self._process_id != os.getpid():
+                return
+            if self._link is not None:
+                self._link.say_goodbye()
+                self._link = None
+            if self._context is not None:
+                self._context.term()  # bounded by the sockets' linger
+                self._context = None
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connection alone, and begin without one."""
+        # Kept, so that nothing of it is ever closed here: its descriptors and its state are the parent's.
+        self._inherited += [self._context, self._link]
+        if self._link is not None:
+            self._link.failure = BridgeUnavailableError(
+                "the call was made by the process that this one was forked from"
+            )
+        self._start_afresh()
+
+    def _begin_step(self) -> None:
+        """With the lock held: make sure that the last one who held it finished."""
+        if self._in_step and self._link is not None:
+            # An exception thrown into the thread from outside (a SIGALRM handler's, say) tore a step apart. What it left
+            # may be half a message, and nothing that comes after half a message can be trusted.
+            self._link.fail(
+                "an exception raised by a signal handler interrupted this process while it used the connection"
+            )
+        self._in_step = True
+
+    def _link_for(self, call: Call, now: float) -> Link | None:
+        """Give the link a call is on, or should be; None if there is none and `call.error` says why."""
+        link: Link | None = call.link
+        if link is not None and link.failure is None:
+            return link
+        if link is not None and (call.is_settled or link.welcome is None):
+            if not call.is_settled:
+                call.error = self._unavailable(str(link.failure))
+            return link
+        link = self._link
+        if link is not None and link.failure is None:
+            link.drain()  # it may have died while nobody looked
+        if link is None or link.failure is not None:
+            try:
+                link = self._link = self._connect(link)
+            except BridgeUnavailableError as error:
+                call.error = error
+                return None
+        call.link = link
+        return link
+
+    def _connect(self, old: Link | None) -> Link:
+        if self.ticket is None:
+            raise self._unavailable(self._problem or "this kernel was started without a bridge")
+        lost = f" (before that: {old.failure})" if old is not None else ""
+        path = self.ticket.endpoint.removeprefix("ipc://")
+        if self._was_welcome and path != self.ticket.endpoint and not Path(path).exists():
+            raise BridgeUnavailableError(f"the bridge session has ended{lost}. Restart the kernel to get a new one.")
+        if self._context is None:
+            self._context = zmq.Context()
+        try:
+            return Link(self.ticket, self._context, RECONNECT_SECONDS if self._was_welcome else self._connect_seconds)
+        except (zmq.ZMQError, ValueError) as error:
+            raise self._unavailable(f"can't connect to {self.ticket.endpoint}: {error}") from None
+
+    def _unavailable(self, reason: str) -> BridgeUnavailableError:
+        if self._was_welcome:
+            return BridgeUnavailableError(f"{reason}. Restart the kernel to get a new bridge session.")
+        return BridgeUnavailableError(f"{reason}. {_settings.HOW_TO_GET_A_BRIDGE}")
+
+    def _advance(self, call: Call, link: Link, now: float) -> None:
+        link.leave(call)
+        if not call.is_settled:
+            if call.id == 0:
+                link.try_open(call, now)
+            link.feed(call)
+            link.drain()
+        if call.id == 0 and link.welcome is not None and not call.is_settled:
+            link.try_open(call, now)  # the welcome, or room, has just come
+            link.feed(call)
+            link.drain()
+        self._was_welcome = self._was_welcome or link.welcome is not None
+        link.keep_time(now)
+        link.expire(call, now)
+        if link.failure is not None and not call.is_settled:
+            call.wait_until = now  # it was never sent: a new link may do, the next step tries
+            if link.welcome is None:
+                call.error = self._unavailable(str(link.failure))
+
+    def _place(self, call: Call, link: Link, ready: bool, now: float) -> None:
+        """Say who leads and who follows from here."""
+        if ready or link.failure is not None:
+            link.hand_over()
+            return
+        call.waiting = True
+        call.wait_until = min(call.deadline, link.due)
+        if call.blocking:
+            if link.leading is None or now > link.due + LEADERLESS_SECONDS:
+                link.leading = call  # polling twice harms nothing, not polling would
+            else:
+                link.followers[call] = None
+
+
+def run(operation: Operation[R]) -> R:
+    """Do an operation and wait for its result, in the calling thread.
+
+    Raises:
+        HermesError: Whatever ended it otherwise.
+        KeyboardInterrupt: It was interrupted, and the bridge told to stop it.
+    """
+    __tracebackhide__ = True
+    client = current()
+    waker = thread_waker()
+    call = Call(operation, waker, time.monotonic() + operation.timeout_seconds, call_site(), blocking=True)
+    with Deferral(waker) as interrupts:
+        try:
+            while True:
+                if client.step(call):
+                    if call.chunks:
+                        interrupts.passing = True
+                        consume(call)
+                        interrupts.passing = False
+                    if call.is_done:
+                        break
+                else:
+                    _wait(call, waker)
+                interrupts.deliver()
+        except BaseException:
+            interrupts.passing = False  # first of all: from here on nothing may come between
+            client.abandon(call)
+            raise
+    value: R = finish(call, client)
+    return value
+
+
+def _wait(call: Call, waker: Waker) -> None:
+    link: Link | None = call.link
+    milliseconds = max(0.0, call.wait_until - time.monotonic()) * 1000 + 1
+    if link is not None and link.leading is call:
+        waker.wait_for(link, link.descriptors, milliseconds)
+    else:
+        waker.wait(milliseconds)
+
+
+def consume(call: Call) -> None:
+    """Hand a call's chunks to its operation."""
+    operation = call.operation
+    for stream, data in call.chunks:
+        call.consumed_bytes += len(data)
+        operation.take(stream, data)
+    call.chunks = []
+
+
+def finish(call: Call, client: Client) -> Any:
+    """Give a settled call's value, or raise what it means."""
+    __tracebackhide__ = True
+    operation, reply = call.operation, call.reply
+    link: Link | None = call.link
+    welcome = link.welcome if link is not None else None
+    error: HermesError | None = call.error
+    if reply is None:
+        assert error is not None
+        raise operation.fail(error, welcome)
+    if isinstance(reply, StatusReply):
+        return operation.answer(welcome, reply)  # type: ignore[attr-defined]
+    if reply.failure is not None:
+        raise operation.fail(error_from(reply.failure), welcome)
+    return operation.finish(reply.result, dict(zip(reply.bulk, call.bulk, strict=True)))
+
+
+_current: Client | None = None
+
+
+def current() -> Client:
+    """Give this process's client, made from its ticket at the first call."""
+    global _current
+    if _current is None:
+        _current = Client(*_settings.session_ticket())
+    return _current
+
+
+def replace(client: Client | None) -> Client | None:
+    """Use another client from now on; gives the one that was in use. For `testing`."""
+    global _current
+    previous, _current = _current, client
+    return previous
+
+
+def _after_fork_in_child() -> None:
+    _deferral.after_fork_in_child()
+    _wakers.after_fork_in_child()
+    if _current is not None:
+        _current.after_fork_in_child()
+
+
+def _at_exit() -> None:
+    if _current is not None:
+        with contextlib.suppress(zmq.ZMQError):  # the process ends either way
+            _current.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

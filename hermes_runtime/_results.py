@@ -1,0 +1,379 @@
+"""What the tools give back: values for programs, compact to look at, and safe to show.
+
+Everything a tool returns was written by somebody else, so every HTML form escapes it and links to web addresses only. Plain
+data is one attribute away, `as_dict()` and `as_dicts()` give it whole, and everything pickles.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+
+from hermes_runtime._errors import ToolFailedError
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_SHOWN_ROWS = 20
+MAX_SHOWN_CHARACTERS = 200
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One thing a tool told about."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(bytes,))
+        return plain
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={_short_repr(value)}" for name, value in msgspec.structs.asdict(self).items())
+        return f"{type(self).__name__}({fields})"
+
+    def _repr_html_(self) -> str:
+        return html_table(("", ""), [(name, value) for name, value in msgspec.structs.asdict(self).items()])
+
+
+class Listing(Sequence[T], Generic[T]):
+    """An unchanging list of results, with what is known about the whole.
+
+    Attributes:
+        truncated: Whether there was more than was asked for.
+    """
+
+    _columns: tuple[str, ...] = ()
+
+    def __init__(self, items: Iterable[T], *, truncated: bool = False) -> None:
+        self._items = tuple(items)
+        self.truncated = truncated
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self._items[index] if isinstance(index, int) else list(self._items[index])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Listing):
+            return type(other) is type(self) and other.__dict__ == self.__dict__
+        return list(self._items) == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # equal to lists, which have none
+
+    def as_dicts(self) -> list[Any]:
+        """Give the items as plain data, ready for `pandas.DataFrame` or JSON."""
+        return [msgspec.to_builtins(item, builtin_types=(bytes,)) for item in self._items]
+
+    def _heading(self) -> str:
+        more = ", and there is more" if self.truncated else ""
+        return f"{type(self).__name__}: {len(self)}{more}"
+
+    def _row(self, item: Any) -> tuple[Any, ...]:
+        return tuple(getattr(item, column) for column in self._columns) if self._columns else (item,)
+
+    def __repr__(self) -> str:
+        lines = [f"<{self._heading()}>"]
+        lines += ["  " + "  ".join(_short(value, 80) for value in self._row(item)) for item in self[:MAX_SHOWN_ROWS]]
+        if len(self) > MAX_SHOWN_ROWS:
+            lines.append(f"  … and {len(self) - MAX_SHOWN_ROWS} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        table = html_table(self._columns, [self._row(item) for item in self[:MAX_SHOWN_ROWS]])
+        rest = f"<div>… and {len(self) - MAX_SHOWN_ROWS} more</div>" if len(self) > MAX_SHOWN_ROWS else ""
+        return f"<div><b>{html.escape(self._heading())}</b></div>{table}{rest}"
+
+
+# web -------------------------------------------------------------------------------------------------------------------
+
+
+class SearchResult(Record, frozen=True):
+    """One page a search engine named."""
+
+    title: str = ""
+    url: str = ""
+    description: str = ""
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html_link(self.url, self.title)}<br>{html.escape(self.description)}</div>"
+
+
+class SearchResults(Listing[SearchResult]):
+    """What a search engine answered, in its order.
+
+    Attributes:
+        query: What was asked.
+        provider: Who answered.
+    """
+
+    _columns = ("title", "url", "description")
+
+    def __init__(self, items: Iterable[SearchResult], *, query: str = "", provider: str = "") -> None:
+        super().__init__(items)
+        self.query = query
+        self.provider = provider
+
+    def _heading(self) -> str:
+        return f"{len(self)} results for {_short_repr(self.query)}" + (
+            f" from {self.provider}" if self.provider else ""
+        )
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{item._repr_html_()}</li>" for item in self[:MAX_SHOWN_ROWS])
+        return f"<div><b>{html.escape(self._heading())}</b></div><ol>{items}</ol>"
+
+
+class Document(Record, frozen=True):
+    """A web page as Markdown.
+
+    Attributes:
+        url: As asked; `final_url` is where redirects led.
+        truncated: Whether the text was cut.
+        error: Why there is no text, empty when there is.
+    """
+
+    url: str = ""
+    final_url: str = ""
+    title: str = ""
+    content_type: str = ""
+    truncated: bool = False
+    error: str = ""
+    markdown: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it could be read."""
+        return not self.error
+
+    def __str__(self) -> str:
+        return self.markdown
+
+    def _repr_html_(self) -> str:
+        head = f"<div><b>{html_link(self.final_url or self.url, self.title or self.url)}</b></div>"
+        if self.error:
+            return f"{head}<div>{html.escape(self.error)}</div>"
+        return head + html_details(f"{len(self.markdown):,} characters of Markdown", self.markdown)
+
+
+class Documents(Listing[Document]):
+    """Web pages, in the order they were asked for. A page that could not be read is in it, with its `error`."""
+
+    _columns = ("title", "url", "error")
+
+    def _repr_html_(self) -> str:
+        return "".join(document._repr_html_() for document in self[:MAX_SHOWN_ROWS])
+
+
+# files -----------------------------------------------------------------------------------------------------------------
+
+
+class WriteResult(Record, frozen=True):
+    """What `write_file` did."""
+
+    path: str = ""
+    bytes_written: int = 0
+    created: bool = False
+
+
+class PatchedFile(Record, frozen=True):
+    """What `patch` did to one file. `action` is `update`, `add`, `delete` or `move`."""
+
+    path: str = ""
+    action: str = "update"
+    added_lines: int = 0
+    removed_lines: int = 0
+    replacements: int = 0
+
+
+class PatchResult(Listing[PatchedFile]):
+    """What `patch` did.
+
+    Attributes:
+        diff: The change as a unified diff.
+    """
+
+    _columns = ("action", "path", "added_lines", "removed_lines")
+
+    def __init__(self, items: Iterable[PatchedFile], *, diff: str = "") -> None:
+        super().__init__(items)
+        self.diff = diff
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + html_details("diff", self.diff)
+
+
+class FileEntry(Record, frozen=True):
+    """One entry of a folder. `type` is `file`, `folder`, `link` or `other`; `modified` is Unix time."""
+
+    path: str
+    type: str = "file"
+    size_bytes: int = 0
+    modified: float = 0.0
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+class FileList(Listing[FileEntry]):
+    """Entries of a folder."""
+
+    _columns = ("type", "size_bytes", "path")
+
+
+class Match(Record, frozen=True):
+    """One line that matched. `line` counts from 1; `before` and `after` are the lines around it."""
+
+    path: str = ""
+    line: int = 0
+    text: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class FileSearch(Listing[Any]):
+    """What `search_files` found. Iterating gives what was asked for: matches, or paths, or `(path, count)` pairs.
+
+    Attributes:
+        matches: Lines that matched (`output_mode="content"`).
+        files: Paths (`target="files"` or `output_mode="files_only"`).
+        counts: Matches by path (`output_mode="count"`).
+        total: How many there are altogether, as far as was counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        matches: Sequence[Match] = (),
+        files: Sequence[str] = (),
+        counts: Mapping[str, int] | None = None,
+        total: int = 0,
+        truncated: bool = False,
+    ) -> None:
+        self.matches = tuple(matches)
+        self.files = tuple(files)
+        self.counts = dict(counts or {})
+        self.total = total
+        super().__init__(self.matches or self.files or self.counts.items(), truncated=truncated)
+
+    def _heading(self) -> str:
+        return f"{len(self)} of {self.total} found" if self.truncated else f"{len(self)} found"
+
+    def _row(self, item: Any) -> tuple[Any, ...]:
+        if isinstance(item, Match):
+            return (f"{item.path}:{item.line}", item.text)
+        return item if isinstance(item, tuple) else (item,)
+
+
+# the session -----------------------------------------------------------------------------------------------------------
+
+
+class ToolInfo(Record, frozen=True):
+    """A tool the host has. Being listed doesn't mean being allowed."""
+
+    name: str
+    signature: str = "()"
+    summary: str = ""
+
+
+class ToolList(Listing[ToolInfo]):
+    """The tools the host has."""
+
+    _columns = ("name", "signature", "summary")
+
+
+class BudgetItem(Record, frozen=True):
+    """One thing that is counted; `limit` and `left` are None where it isn't limited."""
+
+    name: str
+    used: float = 0.0
+    limit: float | None = None
+
+    @property
+    def left(self) -> float | None:
+        """How much may still be used."""
+        return None if self.limit is None else max(0.0, self.limit - self.used)
+
+
+class Budget(Listing[BudgetItem]):
+    """What the session has used, and what it may use."""
+
+    _columns = ("name", "used", "limit")
+
+    def left(self, name: str) -> float | None:
+        """Give what is left of one budget, None where it isn't limited."""
+        return next((item.left for item in self if item.name == name), None)
+
+
+class Status(Record, frozen=True):
+    """What this session is: for whom, under which policy, where, and how busy."""
+
+    session_id: str
+    principal: str
+    profile: str
+    workspace: str
+    confinement: str
+    open_calls: int = 0
+    tools: int = 0
+
+
+# how things are shown --------------------------------------------------------------------------------------------------
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Give an HTML table with every cell escaped."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_short(value))}</td>" for value in row) + "</tr>" for row in rows
+    )
+    return f"<table>{f'<thead><tr>{head}</tr></thead>' if any(columns) else ''}<tbody>{body}</tbody></table>"
+
+
+def html_link(url: str, text: str) -> str:
+    """Give a link if the address is one of the web, plain text otherwise: `javascript:` must not become clickable."""
+    shown = html.escape(_short(text or url))
+    if not url.lower().startswith(("http://", "https://")):
+        return shown
+    return f'<a href="{html.escape(url, quote=True)}" target="_blank" rel="noopener noreferrer">{shown}</a>'
+
+
+def html_details(summary: str, text: str) -> str:
+    """Give escaped text that is folded away under a summary."""
+    return f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>"
+
+
+def _short(value: Any, most: int = MAX_SHOWN_CHARACTERS) -> str:
+    text = value if isinstance(value, str) else str(value)
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return " ".join(text.split()) if "\n" in text or "\r" in text else text
+
+
+def _short_repr(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
+
+
+# from the wire ---------------------------------------------------------------------------------------------------------
+
+
+def convert(value: Any, kind: type[T], tool: str) -> T:
+    """Read a result into its declared shape. What a newer host adds is ignored.
+
+    Raises:
+        ToolFailedError: It doesn't fit.
+    """
+    try:
+        return msgspec.convert(value, type=kind)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise ToolFailedError(
+            f"{tool}: the host's answer can't be read ({error}); host and notebook should use the same release"
+        ) from None

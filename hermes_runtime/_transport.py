@@ -1,0 +1,377 @@
+"""One connection to the bridge: the DEALER socket, the protocol's state, and the calls that are open on it.
+
+Nothing here waits and nothing here locks. Whoever holds the client's lock calls a method, and every method that touches the
+socket ends with `drain`: ZeroMQ's descriptor announces a change once, so a message left unread would never be announced.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from zmq.backend import zmq_poll
+
+from hermes_protocol import Connection, LocalProtocolError, RemoteProtocolError, Role, State
+from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, MAX_FRAMES, Frame
+from hermes_protocol.messages import (
+    MAX_WINDOW_BYTES,
+    PROTOCOL_VERSION,
+    AnyMessage,
+    Cancel,
+    Chunk,
+    Credit,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Limits,
+    Pending,
+    StatusReply,
+    StatusRequest,
+    ToolReply,
+    Welcome,
+)
+from hermes_protocol.ticket import Ticket
+from hermes_runtime._calls import Call
+from hermes_runtime._errors import BridgeUnavailableError, HermesError, InvalidToolRequestError, ToolTimeoutError
+
+UPLOAD_CHUNK_BYTES = 1 * 2**20
+MAX_UPLOADS = 8  # at the same time: their chunks wait in memory on both sides
+MAX_SILENT_BEATS = 3  # heartbeats without any answer before the bridge counts as dead
+RECONNECT_MILLISECONDS = 20  # the bridge starts beside the kernel: the first attempt may come too early
+RECONNECT_MAX_MILLISECONDS = 2_000
+GOODBYE_MILLISECONDS = 200
+GRACE_SECONDS = 10.0  # after a call's time: the bridge stops a tool within 5 s and says so itself
+
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE = int(zmq.SNDMORE) | _NOBLOCK
+_RCVMORE = int(zmq.RCVMORE)
+_POLLIN = int(zmq.POLLIN)
+_CONNECTION_LOST = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+class Link:
+    """See the module.
+
+    Args:
+        ticket: Where to connect and as whom.
+        context: The ZeroMQ context to make sockets in.
+        connect_seconds: How long the bridge may take to say welcome.
+        leading: The call whose thread polls this link's descriptors, None when nobody does.
+
+    Attributes:
+        welcome: What the bridge said about the session, None before it did.
+        failure: Why the link is dead, None while it isn't.
+        calls: The calls sent and not settled, by id.
+        queue: Calls that wait for the welcome or for room, in order.
+        followers: Calls whose threads wait while another leads.
+        descriptors: What to poll; readable means call `drain`.
+    """
+
+    def __init__(self, ticket: Ticket, context: zmq.Context[Any], connect_seconds: float) -> None:
+        self._ticket = ticket
+        self._connection = Connection(Role.KERNEL)
+        self._dealer, self._monitor = _open_sockets(ticket, context)
+        # The methods below ZeroMQ's Python layer, which adds a microsecond to each call for what isn't used here.
+        self._send_frame = zmq.backend.Socket.send.__get__(self._dealer)
+        self._receive_frame = zmq.backend.Socket.recv.__get__(self._dealer)
+        self._get_option = zmq.backend.Socket.get.__get__(self._dealer)
+        self._polled = [(self._dealer, _POLLIN), (self._monitor, _POLLIN)]
+        self.descriptors = (int(self._dealer.fd), int(self._monitor.fd))
+        self.welcome: Welcome | None = None
+        self.failure: BridgeUnavailableError | None = None
+        self.calls: dict[int, Call] = {}
+        self.queue: collections.deque[Call] = collections.deque()
+        self.leading: Call | None = None
+        self.followers: dict[Call, None] = {}
+        self._uploads = 0
+        self._beats = 0
+        self._connect_seconds = connect_seconds
+        self.due = time.monotonic() + connect_seconds
+        """When something has to be done though nothing was heard: give up connecting, or send a heartbeat."""
+        self._send(Hello(versions=(PROTOCOL_VERSION,), client="hermes-runtime (Python)"))
+
+    # calls -------------------------------------------------------------------------------------------------------------
+
+    def try_open(self, call: Call, now: float) -> None:
+        """Send a call's request if it is its turn and there is room; queue it otherwise."""
+        first = not self.queue or self.queue[0] is call
+        welcome = self.welcome
+        if welcome is None or not first or not self._has_room(call, welcome.limits):
+            if call not in self.queue:
+                self.queue.append(call)
+            return
+        if not self.calls:  # nobody has waited until now, so nothing heard meant nothing
+            self._beats = 0
+            self.due = now + welcome.limits.heartbeat_seconds
+        try:
+            self._send_request(call, welcome.limits, now)
+        except LocalProtocolError as error:
+            call.error = InvalidToolRequestError(f"the call can't be sent: {error}; pass large content as bytes")
+        except HermesError as error:
+            call.error = error
+        if self.queue:
+            self.leave_queue(call)
+
+    def _has_room(self, call: Call, limits: Limits) -> bool:
+        if len(self._connection.open_calls) >= limits.open_calls:
+            return False
+        return not call.operation.contents or self._uploads < MAX_UPLOADS
+
+    def _send_request(self, call: Call, limits: Limits, now: float) -> None:
+        call_id = self._connection.next_id()
+        operation = call.operation
+        if not operation.tool:
+            self._send(StatusRequest(id=call_id))
+        else:
+            seconds = min(operation.timeout_seconds, max(0.001, call.deadline - now))
+            request, bulk, upload = operation.request(call_id, seconds, limits, call.site)
+            self._send(request, bulk)
+            if upload is not None:
+                call.upload = upload
+                self._uploads += 1
+        if self.failure is None:
+            call.id = call_id
+            call.deadline += GRACE_SECONDS
+            self.calls[call_id] = call
+
+    def feed(self, call: Call) -> None:
+        """Send what a call's stream needs: credit for what was consumed, and as much of its upload as there is credit."""
+        if call.consumed_bytes * 2 >= call.operation.window_bytes and call.consumed_bytes:
+            self._send(Credit(id=call.id, bytes=min(call.consumed_bytes, MAX_WINDOW_BYTES)))
+            call.consumed_bytes = 0
+        while call.upload is not None and self.failure is None:
+            credit = self._connection.upload_credit(call.id)
+            if not credit:
+                return
+            piece = call.upload[: min(credit, self._upload_chunk_bytes())]
+            rest = call.upload[len(piece) :]
+            self._send(Chunk(id=call.id, stream="body", end=not rest), [piece])
+            self._set_upload(call, rest or None)
+
+    def _upload_chunk_bytes(self) -> int:
+        assert self.welcome is not None
+        return min(UPLOAD_CHUNK_BYTES, self.welcome.limits.frame_bytes)
+
+    def _set_upload(self, call: Call, rest: memoryview | None) -> None:
+        if call.upload is not None and rest is None:
+            self._uploads -= 1
+        call.upload = rest
+
+    def give_up(self, call: Call) -> None:
+        """Forget a call nobody waits for any more, and tell the bridge. Its reply will be dropped by its id."""
+        self.leave_queue(call)
+        if self.calls.pop(call.id, None) is not None:
+            self._set_upload(call, None)
+            if self.failure is None:
+                self._send(Cancel(id=call.id))
+
+    def leave_queue(self, call: Call) -> None:
+        """Take a call out of the queue and let the next one try."""
+        with contextlib.suppress(ValueError):
+            self.queue.remove(call)
+        self._wake_queue()
+
+    def leave(self, call: Call) -> None:
+        """Take a call off the list of those whose threads wait, and let another thread lead in its place."""
+        if self.leading is call:
+            self.leading = None
+        else:
+            self.followers.pop(call, None)
+
+    def hand_over(self) -> None:
+        """Wake a thread that waits, to lead, if none does."""
+        if self.leading is None and self.followers:
+            next(iter(self.followers)).wake()
+
+    def _wake_queue(self) -> None:
+        if self.queue:
+            self.queue[0].wake()
+
+    # the clock ---------------------------------------------------------------------------------------------------------
+
+    def keep_time(self, now: float) -> None:
+        """Do what is due: give up connecting, ask for a sign of life, or take the bridge for dead."""
+        if now < self.due or self.failure is not None:
+            return
+        if self.welcome is None:
+            self.fail(f"the bridge at {self._ticket.endpoint} did not answer within {self._connect_seconds:g} s")
+        elif self._beats >= MAX_SILENT_BEATS:
+            self.fail(f"the bridge has not answered {self._beats} heartbeats: it hangs or is unreachable")
+        else:
+            self._beats += 1
+            self.due = now + self.welcome.limits.heartbeat_seconds
+            if self.calls:
+                self._send(Heartbeat())
+                self.drain()
+
+    def expire(self, call: Call, now: float) -> None:
+        """Give up on a call whose answer is overdue."""
+        if now < call.deadline or call.is_settled:
+            return
+        if self.welcome is None:
+            call.error = BridgeUnavailableError(f"the bridge at {self._ticket.endpoint} did not answer in time")
+        elif call.id:
+            call.error = ToolTimeoutError(
+                f"{call.operation.tool or 'the bridge'} was not answered within {call.operation.timeout_seconds:g} s, nor "
+                "stopped by the bridge some seconds later; the call was cancelled"
+            )
+        else:
+            call.error = ToolTimeoutError(
+                f"{call.operation.tool}: waited {call.operation.timeout_seconds:g} s for room; the session allows "
+                f"{self.welcome.limits.open_calls} open calls and {MAX_UPLOADS} uploads at once"
+            )
+        self.give_up(call)
+
+    # the socket --------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take in everything that has arrived."""
+        while self.failure is None:
+            ready = zmq_poll(self._polled, 0)
+            if not ready:
+                return
+            if ready[0][0] is not self._dealer:  # what was received before the connection was lost came first
+                self.fail(self._loss())
+                return
+            try:
+                message, bulk = self._connection.receive(self._receive())
+                if message is not None:
+                    self._heard()
+                    self._take_in(message, bulk)
+            except RemoteProtocolError as error:
+                self.fail(f"the bridge broke the protocol: {error}")
+            except zmq.ZMQError as error:
+                self.fail(f"the connection to the bridge broke: {error}")
+
+    def _receive(self) -> list[Frame]:
+        received: list[Frame] = [self._receive_frame(_NOBLOCK)]
+        if self._get_option(_RCVMORE):
+            more = True
+            while more:
+                frame = self._receive_frame(_NOBLOCK, False)  # bulk isn't copied
+                if len(received) <= MAX_FRAMES:
+                    received.append(frame.buffer)
+                more = frame.more
+        return received
+
+    def _heard(self) -> None:
+        if self.welcome is not None:
+            self._beats = 0
+            self.due = time.monotonic() + self.welcome.limits.heartbeat_seconds
+
+    def _take_in(self, message: AnyMessage, bulk: Sequence[Frame]) -> None:
+        match message:
+            case ToolReply() | StatusReply():
+                call = self.calls.pop(message.id, None)
+                if call is not None:
+                    call.reply, call.bulk = message, tuple(bulk)
+                    self._set_upload(call, None)
+                    call.wake()
+                if self.queue:
+                    self._wake_queue()
+            case Chunk():
+                call = self.calls.get(message.id)
+                if call is not None:
+                    call.arrived.append((message.stream, bulk[0]))
+                    call.wake()
+            case Credit():
+                call = self.calls.get(message.id)
+                if call is not None:
+                    call.wake()
+            case Pending():
+                call = self.calls.get(message.id)
+                if call is not None:
+                    call.deadline += message.seconds
+                    call.wake()
+            case Heartbeat():
+                if not message.reply:
+                    self._send(Heartbeat(reply=True))
+            case Welcome():
+                self._take_welcome(message)
+            case Goodbye():
+                reason = message.message or "the session ended"
+                self.fail(
+                    f"the bridge closed the connection: {reason}" + (f" ({message.code})" if message.code else "")
+                )
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            self.fail(f"the bridge chose version {welcome.version}, which was not offered: install the same release")
+            return
+        self.welcome = welcome
+        self._heard()
+        self._wake_queue()
+
+    def _loss(self) -> str:
+        event = int.from_bytes(self._monitor.recv_multipart(zmq.NOBLOCK)[0][:2], "little")
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "the bridge does not know this kernel's key: its session has ended or belongs to a newer kernel"
+        if event == zmq.EVENT_DISCONNECTED and self._connection.state is State.OPEN:
+            return "the bridge's process ended or closed the connection"
+        return "the bridge refused the connection: its session has ended or belongs to a newer kernel"
+
+    def _send(self, message: AnyMessage, bulk: Sequence[Frame] = ()) -> None:
+        if self.failure is not None:
+            return
+        frames = self._connection.send(message, bulk)
+        try:
+            for frame in frames[:-1]:
+                self._send_frame(frame, _SNDMORE)
+            self._send_frame(frames[-1], _NOBLOCK)
+        except zmq.ZMQError as error:
+            self.fail(f"the connection to the bridge broke: {error}")
+
+    def fail(self, reason: str, linger_milliseconds: int = 0) -> None:
+        """Take the link for dead: every call on it ends, and a later one needs a new link."""
+        if self.failure is not None:
+            return
+        self.failure = BridgeUnavailableError(reason)
+        sent, queued = list(self.calls.values()), list(self.queue)
+        self.calls.clear()
+        self.queue.clear()
+        for call in sent:
+            call.error = BridgeUnavailableError(
+                f"{reason}. {call.operation.tool or 'The request'} was under way: {_UNKNOWN}"
+            )
+            call.wake()
+        for call in queued:
+            call.wake()
+        self._dealer.disable_monitor()
+        self._monitor.close(0)
+        self._dealer.close(linger_milliseconds)
+
+    def say_goodbye(self) -> None:
+        """Close in an orderly way."""
+        if self.failure is None:
+            if self._connection.state is State.OPEN:
+                self._send(Goodbye())
+            self.fail("this process closed the connection", GOODBYE_MILLISECONDS)
+
+
+_UNKNOWN = "whether it was carried out is not known"
+
+
+def _open_sockets(ticket: Ticket, context: zmq.Context[Any]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.curve_serverkey = ticket.server_public_key.encode()
+    dealer.curve_publickey = ticket.public_key.encode()
+    dealer.curve_secretkey = ticket.secret_key.encode()
+    dealer.maxmsgsize = MAX_BULK_FRAME_BYTES
+    # Unlimited, because credit limits what is sent and what may come: so a send never has to wait.
+    dealer.sndhwm = dealer.rcvhwm = 0
+    dealer.reconnect_ivl = RECONNECT_MILLISECONDS
+    dealer.reconnect_ivl_max = RECONNECT_MAX_MILLISECONDS
+    monitor: zmq.Socket[bytes] = dealer.get_monitor_socket(_CONNECTION_LOST)
+    monitor.linger = 0
+    dealer.connect(ticket.endpoint)
+    return dealer, monitor
