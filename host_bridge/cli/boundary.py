@@ -20,6 +20,8 @@ from host_bridge.errors import (
     ConfigurationError,
     DeniedError,
     HostBridgeError,
+    KernelStartError,
+    OutputError,
     SandboxError,
     SessionError,
 )
@@ -49,6 +51,8 @@ _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
     (SessionError, ExitCode.UNUSABLE),
     (SandboxError, ExitCode.UNUSABLE),
     (AuditError, ExitCode.UNUSABLE),
+    (KernelStartError, ExitCode.UNUSABLE),
+    (OutputError, ExitCode.UNUSABLE),
     (CallError, ExitCode.FAILED),
 )
 
@@ -75,7 +79,7 @@ class Invocation:
 class Exit(Exception):  # noqa: N818 - not an error: a command's chosen exit code
     """Ends the command with an exit code, its output being written already."""
 
-    def __init__(self, code: ExitCode) -> None:
+    def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
@@ -97,7 +101,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     return int(code)
 
 
-def _run(command: click.Command, arguments: list[str], invocation: Invocation) -> ExitCode:
+def _run(command: click.Command, arguments: list[str], invocation: Invocation) -> int:
     try:
         command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except Exit as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import debug_option, json_option
-from host_bridge.cli.output import print_json, table
+from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.run_parameters import show_parameters
 from host_bridge.policy.display import one_line
 
 
@@ -21,20 +21,7 @@ def inspect_command(notebook: str, as_json: bool) -> None:
     """Show the parameters that NOTEBOOK declares, with their types and defaults."""
     from host_bridge.executor import NotebookExecutor
 
-    parameters = NotebookExecutor().inspect_parameters(notebook)
-    if as_json:
-        print_json(parameters)
-    elif not parameters:
-        click.echo("no parameters: no cell is tagged `parameters`")
-    else:
-        click.echo(table(_parameter_rows(parameters)))
-
-
-def _parameter_rows(parameters: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]:
-    return [
-        (name, one.get("inferred_type_name") or "Any", str(one.get("default", "")), one.get("help", ""))
-        for name, one in parameters.items()
-    ]
+    show_parameters(NotebookExecutor().inspect_parameters(notebook), as_json)
 
 
 @click.command("collect")
@@ -64,28 +51,34 @@ def collect_command(path: str, as_json: bool) -> None:
         click.echo(indented(table((key, str(value)) for key, value in scraps.items()) or "no scraps"))
 
 
-def indented(text: str) -> str:
-    """Give text two spaces in."""
-    return "\n".join(f"  {line}" for line in text.splitlines())
-
-
 @click.command("validate")
 @click.argument("notebook")
 @click.option(
-    "--run", "run_lax", is_flag=True, help="Also run it with nbval, comparing cells marked NBVAL_CHECK_OUTPUT."
+    "--nbval",
+    type=click.Choice(["off", "lax", "strict"]),
+    default="off",
+    show_default=True,
+    help="Also run it and compare outputs: of cells marked NBVAL_CHECK_OUTPUT (lax), or of all (strict).",
 )
+@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="For nbval's run.")
 @json_option
 @debug_option
-def validate_command(notebook: str, run_lax: bool, as_json: bool) -> None:
-    """Check that NOTEBOOK is a valid notebook file. Exits with 1 if it isn't."""
+def validate_command(notebook: str, nbval: str, timeout: float, as_json: bool) -> None:
+    """Check that NOTEBOOK is a valid notebook, and on request that running it gives the outputs it has.
+
+    Exits with 1 if not.
+    """
     from host_bridge.executor import NotebookExecutor
 
-    problems = NotebookExecutor().validate(notebook, nbval=run_lax)
+    found = NotebookExecutor().validate(notebook, nbval=nbval, timeout=timeout)
     if as_json:
-        print_json({"valid": not problems, "problems": problems})
+        print_json(found.to_dict())
+    elif found:
+        passed = sum(cell.outcome == "passed" for cell in found.cells)
+        click.echo(f"{notebook}: valid" + (f", {passed} cells passed" if nbval != "off" else ""))
     else:
-        click.echo("\n".join(one_line(problem) for problem in problems) or f"{notebook}: valid")
-    if problems:
+        click.echo("\n".join(plain(problem) for problem in found.problems))
+    if not found:
         raise Exit(ExitCode.FAILED)
 
 
@@ -100,6 +93,13 @@ def diff_command(before: str, after: str, as_json: bool) -> None:
 
     difference = NotebookExecutor().diff_notebooks(before, after)
     if as_json:
-        print_json(difference)
+        print_json(difference.to_dict())
+    else:
+        click.echo(difference.summary)
+        rows = [(f"- cell {index}", "") for index in difference.cells_removed]
+        rows += [(f"~ cell {index}", ", ".join(parts)) for index, parts in difference.cells_changed.items()]
+        rows += [(f"+ cell {index}", "(in the second)") for index in difference.cells_added]
+        if rows:
+            click.echo(indented(table(rows)))
     if difference:
         raise Exit(ExitCode.FAILED)

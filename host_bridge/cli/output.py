@@ -43,5 +43,10 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def indented(text: str) -> str:
+    """Give text two spaces in."""
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
 def _speaks_utf8() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

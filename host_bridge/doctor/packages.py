@@ -50,5 +50,7 @@ def unmet(text: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    installed = {str(canonicalize_name(one.name)): one.version for one in importlib.metadata.distributions() if one.name}
+    installed = {
+        str(canonicalize_name(one.name)): one.version for one in importlib.metadata.distributions() if one.name
+    }
     return {name: installed[name] for name in (DISTRIBUTION, *_SHOWN) if name in installed}

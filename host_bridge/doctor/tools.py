@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from host_bridge.config import HostConfig, load_config
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError
+
+_PROVIDERS = "host_bridge.tools.web.providers"
 
 
 def examine() -> Iterator[Finding]:
@@ -31,17 +36,32 @@ def examine() -> Iterator[Finding]:
 def policy(config: HostConfig) -> Finding:
     """Load the policy that sessions would get."""
     from host_bridge.policy.loading import load_policy
+    from host_bridge.provisioning.session_config import policy_paths
 
+    paths = policy_paths(config, str(Path.cwd()))
     try:
-        load_policy(
-            profile=config.session.profile,
-            paths=[(path, path) for path in config.policy.files],
-            principal=config.session.principal,
-        )
+        load_policy(profile=config.session.profile, paths=paths, principal=config.session.principal)
     except ConfigurationError as error:
         return failure("policy", str(error), "correct it; `hermes-runtime policy check` shows where", path=error.path)
-    files = f" and {', '.join(config.policy.files)}" if config.policy.files else ""
+    files = "".join(f", {path}" for _, path in paths)
     return ok("policy", f"profile {config.session.profile}{files}", profile=config.session.profile)
+
+
+def search_provider(config: HostConfig) -> Finding:
+    """See whether `web_search` has somebody to ask."""
+    settings = config.tools.get("web_search", {})
+    provider = str(settings.get("provider", ""))
+    if not provider:
+        remedy = (
+            'set provider = "ddgs" (no key needed), "searxng" or "brave" in [tools.web_search] of the configuration'
+        )
+        return warning("web_search", "no search provider is configured; calls say so", remedy)
+    if not provider.isidentifier() or importlib.util.find_spec(f"{_PROVIDERS}.{provider}") is None:
+        return warning("web_search", f"there is no search provider {provider!r}", "choose ddgs, searxng or brave")
+    variable = str(settings.get("api_key_env", ""))
+    if variable and not os.environ.get(variable):
+        return warning("web_search", f"{provider}: its key's variable {variable} is not set", f"set {variable}")
+    return ok("web_search", provider, provider=provider)
 
 
 def program(name: str, without: str, remedy: str) -> Finding:

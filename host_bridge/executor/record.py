@@ -146,7 +146,7 @@ class RunRecord(NotebookExecutionManager):  # type: ignore[misc] # papermill has
         if self._on_progress is not None:
             cell = self.nb.cells[index]
             duration = cell.metadata.papermill.get("duration")
-            self._on_progress(CellProgress(index, len(self.nb.cells), state, cell.source, duration))
+            self._on_progress(CellProgress(index, len(self.nb.cells), state, cell.source, duration, cell.cell_type))
 
     def _save(self, save: Callable[[], None]) -> None:
         """A save that fails while the run goes on costs a warning; the last one decides."""

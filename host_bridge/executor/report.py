@@ -23,6 +23,7 @@ class CellProgress:
         state: `RUNNING` when it starts.
         source: Its code or text.
         duration_seconds: Of a cell that ended.
+        cell_type: `code`, `markdown` or `raw`.
     """
 
     index: int
@@ -30,6 +31,7 @@ class CellProgress:
     state: State
     source: str
     duration_seconds: float | None = None
+    cell_type: str = "code"
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,0 +1,195 @@
+"""`policy`: what the rules in force say, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from host_bridge.cli.boundary import Exit, ExitCode
+from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.rules import rules_text
+
+if TYPE_CHECKING:
+    from host_bridge.policy.engine import Explanation
+    from host_bridge.policy.loading import Policy
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@click.group("policy")
+def policy_command() -> None:
+    """Check policy files, and explain what they decide."""
+
+
+@policy_command.command("check")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@json_option
+@debug_option
+def check_command(files: tuple[str, ...], as_json: bool) -> None:
+    """Check policy files, by default the configured ones. Exits with 2 at the first that can't be used."""
+    from host_bridge.policy.loading import check
+    from host_bridge.tools.registry import load_tools
+
+    known_tools = frozenset(load_tools())
+    checked = [check(path, known_tools) for path in files or _configured_files()]
+    if as_json:
+        print_json([{"path": one.path, "rules": len(one.rules), "principals": one.principals} for one in checked])
+        return
+    for one in checked:
+        agents = f", sections for {', '.join(one.principals)}" if one.principals else ""
+        click.echo(f"{one.path}: {len(one.rules)} rules{agents}")
+    if not checked:
+        click.echo("no policy files are configured; the profile alone decides")
+
+
+def _session_options(function: Decorated) -> Decorated:
+    for option in (
+        click.option("--notebook", metavar="FILE", help="Count in what this notebook declares."),
+        click.option("--workspace", default=".", metavar="DIR", help="The folder calls work in; by default this one."),
+        click.option("--agent", default="", metavar="NAME", help="For whom."),
+        click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away."),
+        click.option("--allow", multiple=True, metavar="RULE", help="A rule to add."),
+        click.option("--policy", "policies", multiple=True, metavar="FILE", help="A policy file to add."),
+        click.option("--profile", default="", metavar="NAME", help="read-only, workspace or full."),
+    ):
+        function = option(function)
+    return function
+
+
+@policy_command.command("show")
+@_session_options
+@json_option
+@debug_option
+def show_command(as_json: bool, **choices: Any) -> None:
+    """Show the rules that a session started here would have."""
+    policy = _load(**choices)
+    rules = [rule for layer in policy.layers for rule in layer.rules if rule.principal in ("", policy.principal)]
+    if as_json:
+        fields = ("text", "clause", "layer", "key", "principal", "id")
+        print_json(
+            {
+                "profile": policy.profile,
+                "principal": policy.principal,
+                "sources": policy.sources,
+                "digest": policy.digest,
+                "rules": [{name: str(getattr(rule, name)) for name in fields} for rule in rules],
+            }
+        )
+        return
+    click.echo(f"profile {policy.profile}, for {policy.principal}; digest {policy.digest[:16]}")
+    click.echo(table((rule.clause.value, rule.text, rule.id) for rule in rules))
+
+
+@policy_command.command("explain")
+@click.argument("tool")
+@click.argument("subject", required=False)
+@_session_options
+@json_option
+@debug_option
+def explain_command(tool: str, subject: str | None, as_json: bool, **choices: Any) -> None:
+    """Say how a call of TOOL would be decided, and by which rules.
+
+    \b
+    SUBJECT is what the call is about: a command line, a path, a URL, or a text.
+        hermes-runtime policy explain terminal 'git push origin main'
+        hermes-runtime policy explain read_file /etc/passwd
+
+    Exits with 0 if it is allowed, with 3 if it is denied or needs a person.
+    """
+    from host_bridge.cli.policy_subjects import prepared_resources
+    from host_bridge.policy.engine import explain
+    from host_bridge.policy.model import AccessRequest, Effect
+
+    policy = _load(**choices)
+    resources = prepared_resources(tool, subject, policy.workspace)
+    explanation = explain(policy, AccessRequest(policy.principal, tool, resources))
+    decision = explanation.decision
+    if as_json:
+        print_json(_explained(explanation))
+    else:
+        click.echo(
+            f"{decision.effect.name}: {plain(decision.reason or 'no rule is needed')} [{plain(decision.rule_id)}]"
+        )
+        for trail in explanation.trails:
+            click.echo(f"  {plain(trail.shown)}")
+            steps = (
+                (step.layer, step.effect.name if step.effect else "-", step.rule_id, step.rule) for step in trail.steps
+            )
+            click.echo(indented(indented(table(steps))))
+        if decision.remedy:
+            click.echo(f"to allow it, add to a policy file:\n\n    [rules]\n    {plain(decision.remedy)}")
+    if decision.effect is not Effect.ALLOW:
+        raise Exit(ExitCode.DENIED)
+
+
+def _explained(explanation: Explanation) -> dict[str, Any]:
+    decision = explanation.decision
+    return {
+        "effect": decision.effect.name.lower(),
+        "rule_id": decision.rule_id,
+        "reason": decision.reason,
+        "remedy": decision.remedy,
+        "trails": [
+            {
+                "subject": trail.shown,
+                "steps": [
+                    {
+                        "layer": step.layer,
+                        "effect": step.effect.name.lower() if step.effect else None,
+                        "rule_id": step.rule_id,
+                        "rule": step.rule,
+                    }
+                    for step in trail.steps
+                ],
+            }
+            for trail in explanation.trails
+        ],
+    }
+
+
+def _load(
+    *,
+    profile: str,
+    policies: tuple[str, ...],
+    allow: tuple[str, ...],
+    deny: tuple[str, ...],
+    agent: str,
+    workspace: str,
+    notebook: str | None,
+) -> Policy:
+    """Load the policy as a session of these choices would."""
+    from host_bridge.config import load_config
+    from host_bridge.policy.loading import load_policy
+    from host_bridge.provisioning.notebook import declared_permissions
+    from host_bridge.provisioning.session_config import policy_paths
+    from host_bridge.tools.registry import load_tools
+
+    config = load_config()
+    folder = os.path.realpath(workspace)
+    if not Path(folder).is_dir():
+        raise click.UsageError(f"--workspace {workspace}: not a folder")
+    if notebook is not None:
+        Path(notebook).open("rb").close()  # one that can't be read declares nothing, which is not what was asked about
+    rules = rules_text(allow=allow, deny=deny)
+    return load_policy(
+        profile=profile or config.session.profile,
+        paths=policy_paths(config, folder, policies),
+        texts=(("run", rules),) if rules else (),
+        notebook_permissions=None if notebook is None else declared_permissions(notebook),
+        principal=agent or config.session.principal,
+        workspace=folder,
+        protected_paths=() if notebook is None else (str(Path(notebook).absolute()),),
+        known_tools=frozenset(load_tools()),
+    )
+
+
+def _configured_files() -> list[str]:
+    from host_bridge.config import load_config
+    from host_bridge.provisioning.session_config import policy_paths
+
+    return [path for _, path in policy_paths(load_config(), str(Path.cwd()))]

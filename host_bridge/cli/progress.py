@@ -1,0 +1,105 @@
+"""How a run shows that it gets on: a bar on a terminal, a line for each finished cell elsewhere. On standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from host_bridge.policy.display import one_line
+
+if TYPE_CHECKING:
+    from host_bridge.executor.report import CellProgress
+
+_TITLE_CHARACTERS = 48
+_TICK_SECONDS = 1.0
+
+
+class Progress:
+    """Hears of cells and shows nothing: `--no-progress`, and what the others share."""
+
+    def __call__(self, cell: CellProgress) -> None:
+        """Hear that a cell started or ended."""
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the terminal free for somebody else."""
+        yield
+
+    def close(self) -> None:
+        """Show nothing more."""
+
+
+class ProgressLines(Progress):
+    """One line for each code cell that ended."""
+
+    def __call__(self, cell: CellProgress) -> None:
+        """Write the line."""
+        if cell.state == "running" or cell.cell_type != "code":
+            return
+        said = "" if cell.state == "succeeded" else f"  {cell.state.replace('_', ' ')}"
+        place = f"[{cell.index + 1}/{cell.total}]"
+        sys.stderr.write(f"{place} {cell.duration_seconds or 0.0:6.2f} s  {title(cell.source)}{said}\n")
+        sys.stderr.flush()
+
+
+class ProgressBar(Progress):
+    """A bar with the running cell's first line; the clock goes on while a cell takes long."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0,
+            bar_format="{n_fmt}/{total_fmt} |{bar:24}| {elapsed}  {desc}",
+        )
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._ticking.start()
+
+    def __call__(self, cell: CellProgress) -> None:
+        """Move the bar."""
+        with self._lock:
+            self._bar.total = cell.total
+            is_over = cell.state != "running"
+            self._bar.n = cell.index + is_over
+            self._bar.set_description_str("" if is_over else title(cell.source), refresh=False)
+            self._bar.refresh()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar away, and put it back."""
+        with self._lock:
+            self._bar.clear()
+            yield
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away for good."""
+        self._ended.set()
+        self._ticking.join()
+        self._bar.close()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            with self._lock:
+                self._bar.refresh()
+
+
+def title(source: Any) -> str:
+    """Give a cell's first telling line."""
+    lines = [line.strip() for line in str(source).splitlines()]
+    return one_line(next((line for line in lines if line and not line.startswith(("#", "%%"))), ""), _TITLE_CHARACTERS)
+
+
+def choose(wanted: bool) -> Progress:
+    """Give the progress that suits where standard error goes."""
+    if not wanted:
+        return Progress()
+    return ProgressBar() if sys.stderr.isatty() else ProgressLines()

@@ -1,0 +1,216 @@
+"""`run`: execute a notebook and say truthfully what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from host_bridge.cli.boundary import Exit, ExitCode
+from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.progress import Progress, choose
+from host_bridge.cli.prompter import TerminalQuestions, is_attended
+from host_bridge.cli.rules import rules_text
+from host_bridge.cli.run_parameters import Pairs, gather, parameter_options, show_parameters
+
+if TYPE_CHECKING:
+    from host_bridge.executor import NotebookExecutor
+    from host_bridge.executor.parameters import Parameter
+
+EXIT_CODES = {
+    "succeeded": ExitCode.SUCCESS,
+    "not_run": ExitCode.SUCCESS,  # --prepare-only
+    "failed": ExitCode.FAILED,
+    "denied": ExitCode.DENIED,
+    "timed_out": ExitCode.TIMED_OUT,
+    "kernel_died": ExitCode.KERNEL_DIED,
+    "cancelled": ExitCode.CANCELLED,
+}
+"""Each state a run can end in (`host_bridge.executor.states.State`) has its exit code."""
+
+_SHOWN_SOURCE_LINES = 12
+
+
+@click.command("run")
+@click.argument("notebook")
+@click.argument("output", required=False)
+@parameter_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the whole run; 0 for no limit.",
+)
+@click.option("--cell-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="For each cell.")
+@click.option(
+    "--start-timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the kernel to be ready.",
+)
+@click.option("-k", "--kernel", metavar="NAME", help="The kernel to use instead of the notebook's.")
+@click.option("--cwd", metavar="DIR", help="Where the kernel runs; the workspace too, unless that is given.")
+@click.option("--workspace", metavar="DIR", help="The folder that tool calls work in.")
+@click.option("--profile", default="", metavar="NAME", help="The policy to start from: read-only, workspace or full.")
+@click.option("--policy", "policies", multiple=True, metavar="FILE", help="A policy file to add.")
+@click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
+@click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away.")
+@click.option("--agent", default="", metavar="NAME", help="Whom the run acts for.")
+@click.option(
+    "--ask/--no-ask",
+    "ask",
+    default=None,
+    help="Whether a rule that says `ask` asks you; by default if this is a terminal.",
+)
+@click.option(
+    "--budget",
+    "budgets",
+    nargs=2,
+    type=(str, float),
+    multiple=True,
+    metavar="NAME LIMIT",
+    help="A limit: calls, concurrent_calls, bytes or seconds.",
+)
+@click.option("--audit", "audit_path", default="", metavar="FILE", help="The audit log to write.")
+@click.option("--prepare-only", is_flag=True, help="Write the notebook with its parameters; run nothing.")
+@click.option("--report-mode", is_flag=True, help="Hide the code in the output notebook.")
+@click.option("--allow-errors", is_flag=True, help="Go on after a cell that failed; the run has failed all the same.")
+@click.option("--log-output", is_flag=True, help="Show what cells print, on standard error.")
+@click.option("--stdout-file", type=click.File("w"), metavar="FILE", help="Write what cells print to a file.")
+@click.option("--stderr-file", type=click.File("w"), metavar="FILE", help="The same for their standard error.")
+@click.option("--progress/--no-progress", default=True, help="Whether to show how the run gets on.")
+@click.option("--help-notebook", is_flag=True, help="Show the notebook's parameters; run nothing.")
+@json_option
+@debug_option
+def run_command(
+    notebook: str,
+    output: str | None,
+    typed: Pairs,
+    raw: Pairs,
+    files: tuple[str, ...],
+    texts: tuple[str, ...],
+    encoded: tuple[str, ...],
+    secrets: Pairs,
+    help_notebook: bool,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Execute NOTEBOOK and write it, with its outputs, to OUTPUT.
+
+    Prints a summary, or with --json the result. Progress goes to standard error. Both paths may be remote, as papermill
+    understands them.
+
+    Exit codes: 0 it succeeded; 1 a cell failed; 2 bad usage or input, nothing ran; 3 the policy denied a call and the cell
+    didn't handle it; 4 timed out; 5 the kernel died; 6 the runtime can't work here (`hermes-runtime doctor` says why);
+    130 cancelled (128 + the signal's number).
+    """
+    from host_bridge.executor import NotebookExecutor
+
+    executor = NotebookExecutor()
+    declared = _declared(executor, notebook)
+    if help_notebook:
+        show_parameters(declared, as_json)
+        return
+    if output is None:
+        raise click.UsageError("Missing argument 'OUTPUT'.")
+    if output == "-" and as_json:
+        raise click.UsageError("--json and the output '-' both want standard output; choose one")
+    parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    result = _execute(executor, notebook, output, parameters, choices)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(summary(result), err=output == "-")
+    if (code := exit_code(result)) != ExitCode.SUCCESS:
+        raise Exit(code)
+
+
+def exit_code(result: Mapping[str, Any]) -> int:
+    """Give the exit code of a result."""
+    if result["state"] == "cancelled" and result["signal"]:
+        return 128 + int(result["signal"])  # as a shell says it
+    return EXIT_CODES[result["state"]]
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Tell a person what came of a run."""
+    lines = [_headline(result)]
+    if result["scraps"]:
+        lines.append(indented(table((name, _short(value)) for name, value in result["scraps"].items())))
+    if result["failed_cell"]:
+        lines.append(_failed_cell(result["failed_cell"]))
+    elif result["error"]:
+        lines.append(indented(plain(result["error"])))
+    lines += [f"note: {plain(warning)}" for warning in result["warnings"]]
+    if result["output_path"] not in (None, "-"):
+        lines.append(f"saved {plain(result['output_path'])}")
+    return "\n".join(lines)
+
+
+def _headline(result: Mapping[str, Any]) -> str:
+    if result["state"] == "not_run":
+        return "prepared, not run"
+    calls = result["tool_calls"]
+    outcomes = [f"{count} {name}" for name, count in calls["by_outcome"].items() if name != "ok"]
+    others = f" ({', '.join(outcomes)})" if outcomes else ""
+    counts = f"{_counted(result['cells_executed'], 'cell')}, {_counted(calls['total'], 'tool call')}{others}"
+    return f"{result['state'].replace('_', ' ')} in {result['duration_seconds']:.1f} s: {counts}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _failed_cell(failed: Mapping[str, Any]) -> str:
+    source = failed["source"].splitlines()
+    shown = source[:_SHOWN_SOURCE_LINES] + (["…"] if len(source) > _SHOWN_SOURCE_LINES else [])
+    code = "\n".join(f"  | {line}" for line in plain("\n".join(shown)).split("\n"))
+    return f"cell {failed['index']}:\n{code}\n{indented(plain(failed['ename'] + ': ' + failed['evalue']))}"
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def _declared(executor: NotebookExecutor, notebook: str) -> dict[str, Parameter]:
+    if notebook == "-":
+        return {}  # it can be read only once; the executor checks what it then finds
+    return executor.inspect_parameters(executor.read_notebook(notebook) if "://" in notebook else notebook)
+
+
+def _execute(
+    executor: NotebookExecutor, notebook: str, output: str, parameters: dict[str, Any], choices: dict[str, Any]
+) -> dict[str, Any]:
+    if choices["log_output"]:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    progress = choose(choices.pop("progress") and not choices["log_output"])
+    timeout = choices.pop("timeout") or None
+    try:
+        return executor.execute(notebook, output, parameters, timeout, **_run_options(choices, progress))
+    finally:
+        progress.close()
+
+
+def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Give the options of `NotebookExecutor.execute` (`RunOptions`)."""
+    ask = choices.pop("ask")
+    attended = is_attended() if ask is None else ask
+    return {
+        "kernel_name": choices.pop("kernel"),
+        "principal": choices.pop("agent"),
+        "policy_files": choices.pop("policies"),
+        "policy_rules": rules_text(allow=choices.pop("allow"), deny=choices.pop("deny")),
+        "budgets": dict(choices.pop("budgets")),
+        "prompter": TerminalQuestions(progress.paused) if attended else None,
+        "progress": progress,
+        **choices,
+    }
