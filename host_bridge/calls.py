@@ -64,7 +64,7 @@ class RunningCall:
         self.running = False
         self.reserved = False
         self.emitted_bytes = 0
-        self.result_hash = hashlib.sha256()
+        self.result_hash = hashlib.sha256(usedforsecurity=False)
         self._line = line
         self._authorise = authorise
         self._credit = request.window_bytes

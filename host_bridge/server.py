@@ -59,6 +59,7 @@ MAX_PEERS = 256  # a kernel has one connection and each process it forks one mor
 MAX_UPLOADS = 32  # times the window above: what uploads may hold in memory together
 OUTBOX_BYTES = 32 * 2**20
 HIGH_WATER_MARK = 64  # messages per peer inside ZeroMQ; a chunk is at most 1 MiB
+ACCEPT_BACKLOG = 1_024
 HANDSHAKE_MILLISECONDS = 2_000  # a peer that connects and says nothing is dropped after this
 STUCK_SECONDS = 30.0  # a peer that doesn't read its replies for so long is dropped
 GRACE_SECONDS = 5.0  # between a call's end and giving up on its tool; longer than a command's TERM and KILL take
@@ -134,6 +135,7 @@ class Server:
         router.router_mandatory = True  # a full or vanished peer is an error here instead of a silent loss
         router.maxmsgsize = MAX_BULK_FRAME_BYTES
         router.rcvhwm = router.sndhwm = HIGH_WATER_MARK
+        router.backlog = ACCEPT_BACKLOG
         router.handshake_ivl = HANDSHAKE_MILLISECONDS
         router.linger = 200
         try:

@@ -126,7 +126,7 @@ def open_host(**fields: Any) -> Iterator[Host]:
 class BareKernel:
     """A kernel's connection, one message at a time."""
 
-    def __init__(self, host: Host, keys: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(self, host: Host, keys: tuple[bytes, bytes] | None = None, endpoint: str = "") -> None:
         self.host = host
         self.connection = Connection(Role.KERNEL)
         self.context = zmq.Context()
@@ -134,7 +134,7 @@ class BareKernel:
         self.socket.linger = 0
         self.socket.curve_serverkey = host.server_public.encode()
         self.socket.curve_publickey, self.socket.curve_secretkey = keys or host.new_key()
-        self.socket.connect(host.config.endpoint)
+        self.socket.connect(endpoint or host.config.endpoint)
 
     def greet(self) -> Welcome:
         self.say(Hello(versions=(1,), client="test"))
@@ -214,8 +214,8 @@ class Answer:
 
 
 @contextlib.contextmanager
-def open_kernel(host: Host, keys: tuple[bytes, bytes] | None = None) -> Iterator[BareKernel]:
-    kernel = BareKernel(host, keys)
+def open_kernel(host: Host, keys: tuple[bytes, bytes] | None = None, endpoint: str = "") -> Iterator[BareKernel]:
+    kernel = BareKernel(host, keys, endpoint)
     try:
         yield kernel
     finally:
