@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from host_bridge.policy.display import one_line
 
@@ -92,10 +92,11 @@ class ProgressBar(Progress):
                 self._bar.refresh()
 
 
-def title(source: Any) -> str:
+def title(source: str) -> str:
     """Give a cell's first telling line."""
-    lines = [line.strip() for line in str(source).splitlines()]
-    return one_line(next((line for line in lines if line and not line.startswith(("#", "%%"))), ""), _TITLE_CHARACTERS)
+    lines = [line.strip() for line in source.splitlines()]
+    told = one_line(next((line for line in lines if line and not line.startswith(("#", "%%"))), ""))
+    return told if len(told) <= _TITLE_CHARACTERS else f"{told[: _TITLE_CHARACTERS - 1]}…"
 
 
 def choose(wanted: bool) -> Progress:

@@ -34,6 +34,7 @@ EXIT_CODES = {
 """Each state a run can end in (`host_bridge.executor.states.State`) has its exit code."""
 
 _SHOWN_SOURCE_LINES = 12
+_SHOWN_VALUE_CHARACTERS = 80
 
 
 @click.command("run")
@@ -178,7 +179,10 @@ def _failed_cell(failed: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return f"({_counted(len(value), 'row')})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _SHOWN_VALUE_CHARACTERS else f"{text[: _SHOWN_VALUE_CHARACTERS - 1]}…"
 
 
 def _declared(executor: NotebookExecutor, notebook: str) -> dict[str, Parameter]:
