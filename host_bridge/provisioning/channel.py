@@ -47,6 +47,7 @@ class SessionChannel:
     def __init__(
         self, supervisor: str, *, on_message: Callable[[ControlMessage], None], on_closed: Callable[[str], None]
     ) -> None:
+        self._supervisor = supervisor
         self._on_message = on_message
         self._on_closed = on_closed
         self._process: subprocess.Popen[bytes] | None = None
@@ -175,6 +176,8 @@ class SessionChannel:
             known.append(_describe_exit(process.returncode))
         if self.last_output:
             known.append(f"it wrote: {self.last_output}")
+        if not known and self._supervisor:
+            return f"the supervisor at {self._supervisor} closed the connection; its standard error says why"
         return "; ".join(known) or "the control channel was closed"
 
 

@@ -38,6 +38,7 @@ from host_bridge.provisioning.channel import SessionChannel
 from host_bridge.provisioning.options import CallListener, HostTool, Prompter
 
 MAX_KEPT_CALLS = 10_000  # for a report; a session that makes more has a log
+START_SECONDS = 2.0
 END_SECONDS = 8.0  # it gives its calls 4 s, and they give their commands 2
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,10 @@ class BridgeSession:
             if self._tools:
                 self._send(ProvideTools(tools=describe(self._tools)))
         except BaseException:
+            self.wait_over(START_SECONDS)  # why it is gone says more than that it is
             self.close()
+            if self.failure:
+                raise self.failure from None
             raise
 
     def wait_ready(self, timeout_seconds: float) -> str:
