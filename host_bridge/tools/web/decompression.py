@@ -23,7 +23,7 @@ class Decompressor:
         if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
             raise WebError(f"the content is compressed by {encoding[:100]!r}, which was not asked for")
         self._plain = encoding in ("", "identity")
-        self._may_be_raw = encoding == "deflate"  # servers disagree about what that is
+        self._undecided = b"" if encoding == "deflate" else None
         self._over = False
         self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
 
@@ -35,14 +35,22 @@ class Decompressor:
         """
         if self._plain:
             return data[:limit]
+        if self._undecided is not None:
+            data = self._decide(self._undecided + data)
         try:
             return self._inflate(data, limit)
         except zlib.error:
-            if not self._may_be_raw:
-                raise WebError("the content is damaged: it can't be decompressed") from None
-        self._inflater = zlib.decompressobj(_RAW_DEFLATE)
-        self._may_be_raw = False
-        return self.feed(data, limit)
+            raise WebError("the content is damaged: it can't be decompressed") from None
+
+    def _decide(self, start: bytes) -> bytes:
+        """Tell the two things apart that servers call deflate: with zlib's header of two bytes, and without."""
+        if len(start) < 2:
+            self._undecided = start
+            return b""
+        self._undecided = None
+        if start[0] & 0x0F != zlib.DEFLATED or int.from_bytes(start[:2]) % 31:
+            self._inflater = zlib.decompressobj(_RAW_DEFLATE)
+        return start
 
     def _inflate(self, data: bytes, limit: int) -> bytes:
         output = bytearray()
@@ -50,7 +58,6 @@ class Decompressor:
             if self._inflater.eof and not self._begin_another(data):
                 break
             output += self._inflater.decompress(data, limit - len(output))
-            self._may_be_raw = self._may_be_raw and not output
             data = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
         return bytes(output)
 

@@ -157,8 +157,10 @@ def _clean_links(soup: Any, base: str) -> None:
 
 
 def _absolute(base: str, reference: str) -> str:
+    if not (reference := reference.strip()):
+        return ""
     try:
-        target = urllib.parse.urljoin(base, reference.strip())
+        target = urllib.parse.urljoin(base, reference)
         scheme = urllib.parse.urlsplit(target).scheme
     except ValueError:
         return ""
