@@ -129,6 +129,9 @@ class _Reading(Call):
     def _read(self, descriptor: int, context: CallContext) -> ToolOutput:
         version = file_version(os.fstat(descriptor))
         self._require_version(version)
+        if self.quick and self._is_whole():
+            content = os.pread(descriptor, self._size, 0)
+            return ToolOutput(self._value(version, len(content), len(content), truncated=False), {"content": content})
         delivery = _Delivery(context)
         if self._unit == "bytes":
             end = None if self._limit is None else self._offset + self._limit
@@ -142,13 +145,18 @@ class _Reading(Call):
             self._require_version(file_version(os.fstat(descriptor)))
         # Only a limit truncates, and only if something follows; a file without a size tells by reading on.
         truncated = self._limit is not None and bool(os.pread(descriptor, 1, position))
-        value = {
-            "size_bytes": max(self._size, position if delivery.returned_bytes else 0),
+        return ToolOutput(self._value(version, delivery.returned_bytes, position, truncated=truncated), delivery.bulk())
+
+    def _is_whole(self) -> bool:
+        return self._limit is None and self._version is None and self._offset == (1 if self._unit == "lines" else 0)
+
+    def _value(self, version: str, returned_bytes: int, position: int, *, truncated: bool) -> dict[str, Any]:
+        return {
+            "size_bytes": max(self._size, position if returned_bytes else 0),
             "version": version,
-            "returned_bytes": delivery.returned_bytes,
+            "returned_bytes": returned_bytes,
             "truncated": truncated,
         }
-        return ToolOutput(value, delivery.bulk())
 
     def _require_version(self, version: str) -> None:
         if self._version not in (None, version):
