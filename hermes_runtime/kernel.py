@@ -19,6 +19,7 @@ import platform
 import signal
 import threading
 import warnings
+from types import FrameType
 from typing import Any, cast
 
 import IPython
@@ -60,6 +61,7 @@ class HermesKernel(IPythonKernel):
     shell_class = Type(HermesShell)
     implementation = "hermes"
     _wakeup: SignalWakeup | None = None
+    _is_interrupted = False
 
     @property
     def implementation_version(self) -> str:  # type: ignore[override]
@@ -78,37 +80,58 @@ class HermesKernel(IPythonKernel):
     def start(self) -> None:
         """Start serving requests."""
         super().start()
-        if threading.current_thread() is threading.main_thread():
+        if _is_main_thread():
             self._wakeup = SignalWakeup(cast(Any, self.io_loop).asyncio_loop)
             self._wakeup.arm()
 
+    # Interrupts. ipykernel lets SIGINT raise KeyboardInterrupt from the beginning of a request's handling to its end, and
+    # where that hits the kernel's own code instead of the cell's, it logs the fact and never answers, so that the client
+    # waits for ever. Here it raises while the cell's code runs; before, it is noted; afterwards there is nothing to interrupt.
+
     def pre_handler_hook(self) -> None:
-        """Before each request: let an interrupt through, and let it wake the loop even if a cell took that away."""
-        if self._wakeup is not None and threading.current_thread() is threading.main_thread():
+        """Before each request: note interrupts, and have them wake the loop even if a cell took that away."""
+        if not _is_main_thread():
+            super().pre_handler_hook()
+            return
+        if self._wakeup is not None:
             self._wakeup.arm()
-        super().pre_handler_hook()
+        self._is_interrupted = False
+        self.saved_sigint_handler = signal.signal(signal.SIGINT, self._note_interrupt)
+
+    def _note_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._is_interrupted = True
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        """Execute a cell, and answer also when the interrupt came before the cell began.
-
-        ipykernel logs such an interrupt and answers nothing, so the client waits for ever.
-        """
+        """Execute a cell."""
         try:
             await super().execute_request(stream, ident, parent)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # between the end of its code and the line that ignores interrupts from there on
+            _ignore_interrupts()
             assert self.session is not None
             self.session.send(stream, "execute_reply", self._interrupted_reply(), parent, ident=ident)
 
     async def do_execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run a cell's code. From its end until its reply is sent there is nothing left to interrupt."""
+        """Run a cell's code."""
         try:
+            _allow_interrupts()
+            if self._is_interrupted:
+                raise KeyboardInterrupt
             reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
+            _ignore_interrupts()
         except KeyboardInterrupt:
             _ignore_interrupts()
             return self._interrupted_reply()
-        finally:
-            _ignore_interrupts()
         return reply
+
+    def do_complete(self, *args: Any, **kwargs: Any) -> Any:
+        """Complete code, which may take long and can be interrupted."""
+        _allow_interrupts()
+        return super().do_complete(*args, **kwargs)
+
+    def do_inspect(self, *args: Any, **kwargs: Any) -> Any:
+        """Give help, which may take long and can be interrupted."""
+        _allow_interrupts()
+        return super().do_inspect(*args, **kwargs)
 
     def _interrupted_reply(self) -> dict[str, Any]:
         error = {"ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt: "]}
@@ -129,9 +152,18 @@ def _version() -> str:
         return "0"  # the packages were put on the path without their distribution
 
 
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()  # of all threads the only one that gets signals
+
+
+def _allow_interrupts() -> None:
+    if _is_main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _ignore_interrupts() -> None:
     # The hook after each request puts back what was in force before it.
-    if threading.current_thread() is threading.main_thread():
+    if _is_main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -90,7 +90,12 @@ def test_an_environment_that_lacks_a_dependency_is_told_which(tmp_path: Path) ->
     assert "No module named 'msgspec'" in ran.stderr
 
 
-def test_the_debugger_stops_at_a_breakpoint(kernel: KernelProcess) -> None:
+def test_the_debugger_stops_at_a_breakpoint(tmp_path: Path) -> None:
+    with KernelProcess(tmp_path) as running:
+        _debug(running)
+
+
+def _debug(kernel: KernelProcess) -> None:
     sequence = iter(range(1, 100))
 
     def ask(command: str, **arguments: Any) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def test_an_interrupt_arrives_at_once(kernel: KernelProcess, code: str, error: s
         kernel.interrupt()
         assert kernel.client._recv_reply(cell, timeout=WAIT_SECONDS)["content"]["ename"] == error
         seconds.append(time.monotonic() - began)
-    assert min(seconds) < 0.1, seconds  # 13-30 ms on a quiet machine
+    assert min(seconds) < 0.5, seconds  # 15-40 ms on a quiet machine, most of it for the traceback
     assert max(seconds) < 5, seconds
     assert kernel.run("1 + 1").result == "2"
 
