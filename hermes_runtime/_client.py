@@ -155,7 +155,7 @@ class Client:
             return link
         link = self._link
         if link is not None and link.failure is None:
-            link.drain()  # it may have died while nobody looked
+            link.look()  # it may have died while nobody waited
         if link is None or link.failure is not None:
             try:
                 link = self._link = self._connect(link)
