@@ -209,6 +209,7 @@ class Replacement(Change):
         self._name_temporary()
         if self._version == "":
             self._place_new()
+            self._confirm_name()
             return
         if self._undoable and self._replaced is not None:
             self._keep_backup()
@@ -220,8 +221,7 @@ class Replacement(Change):
                 self._backup = ""
             raise
         self._temporary = ""
-        if self._durable:
-            os.fsync(self._folder)
+        self._confirm_name()
 
     def undo(self) -> None:
         """Put back what was there, or nothing where nothing was."""
@@ -307,6 +307,14 @@ class Replacement(Change):
             return
         self._remove(self._temporary)
         self._temporary = ""
+
+    def _confirm_name(self) -> None:
+        if self._durable:
+            folder = os.open(".", _ENTER, dir_fd=self._folder)  # the one held can't be synchronised
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _keep_backup(self) -> None:
         backup = _unguessable()
