@@ -71,7 +71,7 @@ _PROTECTED_NAMES = {
     ".git-credentials": "it holds passwords",
 }
 _PROTECTED_PATTERNS = (
-    (r"\.(?:bash|z|k|c|tc|fi|mk|da)?shrc", "shells run it"),
+    (r"\.(?:ba|z|k|c|tc|fi|mk|da)?shrc", "shells run it"),
     (r"\.bash_(?:profile|login|logout|aliases)", "shells run it"),
     (r"\.z(?:shenv|profile|login|logout)", "shells run it"),
     (r"[^/]*\.policy\.toml", "it says what may be done"),
