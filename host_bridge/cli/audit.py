@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import plain, print_json, print_note, table
 
 if TYPE_CHECKING:
@@ -22,9 +22,16 @@ def audit_command() -> None:
 
 
 @audit_command.command("list")
-@click.option("--folder", metavar="DIR", help="Where the logs lie; by default the configured folder.")
+@click.option(
+    "--folder",
+    type=FOLDER,
+    metavar="DIR",
+    help="Where the logs lie; by default the configured folder.",
+)
 @click.option("--run", metavar="ID", help="Only this run's.")
-@click.option("--notebook", metavar="FILE", help="Only those of this notebook, by its whole path or its name.")
+@click.option(
+    "--notebook", type=FILE, metavar="FILE", help="Only those of this notebook, by its whole path or its name."
+)
 @click.option("--denied", is_flag=True, help="Only those with denied calls.")
 @json_option
 @debug_option
@@ -42,7 +49,7 @@ def list_command(folder: str | None, run: str | None, notebook: str | None, deni
 
 
 @audit_command.command("show")
-@click.argument("log", required=False)
+@click.argument("log", type=FILE, required=False)
 @click.option("--denied", is_flag=True, help="Only denied calls.")
 @json_option
 @debug_option
@@ -59,7 +66,7 @@ def show_command(log: str | None, denied: bool, as_json: bool) -> None:
 
 
 @audit_command.command("verify")
-@click.argument("log", required=False)
+@click.argument("log", type=FILE, required=False)
 @click.option("--head", metavar="HASH", help="The last record's hash, if you kept it: shows a log whose end was cut.")
 @json_option
 @debug_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import logging
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
 from host_bridge.cli.output import print_json
 from host_bridge.errors import (
@@ -27,6 +29,8 @@ from host_bridge.errors import (
 )
 
 PROGRAM = "hermes-runtime"
+COMPLETION_VARIABLE = "_HERMES_RUNTIME_COMPLETE"
+"""Set by the completion scripts: what to complete stands in further variables."""
 
 
 class ExitCode(enum.IntEnum):
@@ -92,8 +96,12 @@ def exit_code(error: HostBridgeError) -> ExitCode:
 def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command; whatever happens is told in one line (or JSON) and an exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(command, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    invocation = Invocation.of(arguments)
+    _set_up_logging(invocation.debug)
     try:
-        code = _run(command, arguments, Invocation.of(arguments))
+        code = _run(command, arguments, invocation)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_output()
@@ -101,11 +109,23 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     return int(code)
 
 
+def _set_up_logging(debug: bool) -> None:
+    """What the parts below log is said again by the errors they raise; the log is for who looks for a defect."""
+    if debug:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    else:
+        logging.getLogger("host_bridge").addHandler(logging.NullHandler())
+
+
 def _run(command: click.Command, arguments: list[str], invocation: Invocation) -> int:
     try:
-        command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        # Not `command.main`, which ends the process itself when a pipe is closed, with the code of a failed cell.
+        with command.make_context(PROGRAM, arguments) as context:
+            command.invoke(context)
     except Exit as error:
         return error.code
+    except click.exceptions.Exit as error:  # --help, --version
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE

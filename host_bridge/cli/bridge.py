@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import print_json, print_note
 
 
@@ -26,6 +26,7 @@ _socket_option = click.option(
     "--socket",
     "socket_path",
     default="",
+    type=FILE,
     metavar="PATH",
     help="The supervisor's socket; by default the configured one.",
 )
@@ -73,11 +74,22 @@ def status_command(socket_path: str, as_json: bool) -> None:
 @click.option(
     "--advertise", default="", metavar="HOST", help="How the kernel reaches this machine, where it isn't --listen."
 )
-@click.option("--workspace", default=".", show_default=True, metavar="DIR", help="The folder the session works in.")
+@click.option(
+    "--workspace",
+    default=".",
+    show_default=True,
+    type=FOLDER,
+    metavar="DIR",
+    help="The folder the session works in.",
+)
 @click.option("--profile", default="", metavar="NAME", help="The policy profile.")
 @click.option("--agent", default="", metavar="NAME", help="Whom the session acts for.")
 @click.option(
-    "--output", "output_path", metavar="FILE", help="Write the ticket here (0600) instead of to standard output."
+    "--output",
+    "output_path",
+    type=FILE,
+    metavar="FILE",
+    help="Write the ticket here (0600) instead of to standard output.",
 )
 @debug_option
 def ticket_command(

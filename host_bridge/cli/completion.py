@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from host_bridge.cli.boundary import PROGRAM
+from host_bridge.cli.boundary import COMPLETION_VARIABLE, PROGRAM
 from host_bridge.cli.options import debug_option
 
 _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
-_VARIABLE = "_HERMES_RUNTIME_COMPLETE"  # click derives it from the program's name when it completes
 
 
 @click.command("completion")
@@ -25,4 +24,4 @@ def completion_command(context: click.Context, shell: str) -> None:
     fish    hermes-runtime completion fish | source        in ~/.config/fish/config.fish
     """
     root = context.find_root().command
-    click.echo(_SHELLS[shell](root, {}, PROGRAM, _VARIABLE).source())
+    click.echo(_SHELLS[shell](root, {}, PROGRAM, COMPLETION_VARIABLE).source())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import print_json, print_note, table
 
 _DEFAULT_NAME = "hermes"  # host_bridge.provisioning.kernelspecs.DEFAULT_NAME, without importing Jupyter for --help
@@ -21,11 +21,12 @@ def kernel_command() -> None:
 @kernel_command.command("install")
 @click.option("--user", is_flag=True, help="Into the user's own list (the default).")
 @click.option("--sys-prefix", is_flag=True, help="Into this Python environment.")
-@click.option("--prefix", metavar="DIR", help="Into the environment with this prefix.")
+@click.option("--prefix", type=FOLDER, metavar="DIR", help="Into the environment with this prefix.")
 @click.option("--name", default=_DEFAULT_NAME, show_default=True, help="What applications call it.")
 @click.option("--display-name", default="", metavar="TEXT", help="What people see.")
 @click.option(
     "--python",
+    type=FILE,
     metavar="PATH",
     help="Run the kernel in this interpreter's environment, while its bridge stays in this one. It needs ipykernel, pyzmq, "
     "msgpack, msgspec and the packages hermes_protocol and hermes_runtime.",

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, table
 from host_bridge.cli.run_parameters import show_parameters
 from host_bridge.policy.display import one_line
 
 
 @click.command("inspect")
-@click.argument("notebook")
+@click.argument("notebook", type=FILE)
 @json_option
 @debug_option
 def inspect_command(notebook: str, as_json: bool) -> None:
@@ -25,7 +25,7 @@ def inspect_command(notebook: str, as_json: bool) -> None:
 
 
 @click.command("collect")
-@click.argument("path")
+@click.argument("path", type=FILE)
 @json_option
 @debug_option
 def collect_command(path: str, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def collect_command(path: str, as_json: bool) -> None:
 
 
 @click.command("validate")
-@click.argument("notebook")
+@click.argument("notebook", type=FILE)
 @click.option(
     "--nbval",
     type=click.Choice(["off", "lax", "strict"]),
@@ -83,8 +83,8 @@ def validate_command(notebook: str, nbval: str, timeout: float, as_json: bool) -
 
 
 @click.command("diff")
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
 @json_option
 @debug_option
 def diff_command(before: str, after: str, as_json: bool) -> None:

@@ -7,6 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+FILE = click.Path()
+FOLDER = click.Path(file_okay=False)
+"""Paths as options and arguments: a shell completes them. What can't be used is said by whoever uses it."""
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 

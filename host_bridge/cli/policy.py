@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, table
 from host_bridge.cli.rules import rules_text
 
@@ -27,7 +27,7 @@ def policy_command() -> None:
 
 
 @policy_command.command("check")
-@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.argument("files", nargs=-1, type=FILE, metavar="[FILE]...")
 @json_option
 @debug_option
 def check_command(files: tuple[str, ...], as_json: bool) -> None:
@@ -49,12 +49,18 @@ def check_command(files: tuple[str, ...], as_json: bool) -> None:
 
 def _session_options(function: Decorated) -> Decorated:
     for option in (
-        click.option("--notebook", metavar="FILE", help="Count in what this notebook declares."),
-        click.option("--workspace", default=".", metavar="DIR", help="The folder calls work in; by default this one."),
+        click.option("--notebook", type=FILE, metavar="FILE", help="Count in what this notebook declares."),
+        click.option(
+            "--workspace",
+            default=".",
+            type=FOLDER,
+            metavar="DIR",
+            help="The folder calls work in; by default this one.",
+        ),
         click.option("--agent", default="", metavar="NAME", help="For whom."),
         click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away."),
         click.option("--allow", multiple=True, metavar="RULE", help="A rule to add."),
-        click.option("--policy", "policies", multiple=True, metavar="FILE", help="A policy file to add."),
+        click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add."),
         click.option("--profile", default="", metavar="NAME", help="read-only, workspace or full."),
     ):
         function = option(function)
@@ -88,25 +94,26 @@ def show_command(as_json: bool, **choices: Any) -> None:
 @policy_command.command("explain")
 @click.argument("tool")
 @click.argument("subject", required=False)
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @_session_options
 @json_option
 @debug_option
-def explain_command(tool: str, subject: str | None, as_json: bool, **choices: Any) -> None:
+def explain_command(tool: str, subject: str | None, arguments: tuple[str, ...], as_json: bool, **choices: Any) -> None:
     """Say how a call of TOOL would be decided, and by which rules.
 
     \b
-    SUBJECT is what the call is about: a command line, a path, a URL, or a text.
+    SUBJECT is what the call is about: a command line, a path, a URL, or a text. NAME=VALUE are further arguments.
         hermes-runtime policy explain terminal 'git push origin main'
         hermes-runtime policy explain read_file /etc/passwd
 
     Exits with 0 if it is allowed, with 3 if it is denied or needs a person.
     """
-    from host_bridge.cli.policy_subjects import prepared_resources
+    from host_bridge.cli.policy_subjects import named, prepared_resources
     from host_bridge.policy.engine import explain
     from host_bridge.policy.model import AccessRequest, Effect
 
     policy = _load(**choices)
-    resources = prepared_resources(tool, subject, policy.workspace)
+    resources = prepared_resources(tool, subject, named(arguments), policy.workspace)
     explanation = explain(policy, AccessRequest(policy.principal, tool, resources))
     decision = explanation.decision
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
@@ -24,49 +24,60 @@ class Workplace:
     resources: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def prepared_resources(name: str, subject: str | None, workspace: str) -> tuple[Resource, ...]:
+def named(arguments: Iterable[str]) -> dict[str, str]:
+    """Take `NAME=VALUE` apart.
+
+    Raises:
+        click.UsageError: One isn't of that form.
+    """
+    pairs = [argument.partition("=") for argument in arguments]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise click.UsageError(f"{name!r}: write further arguments as NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def prepared_resources(
+    name: str, subject: str | None, arguments: Mapping[str, str], workspace: str
+) -> tuple[Resource, ...]:
     """Give what the policy would look at.
 
     Args:
         name: The tool's.
         subject: The value of its first argument, `path` where it has one.
+        arguments: Further arguments as text.
         workspace: The session's.
 
     Raises:
         CallError: There is no such tool, or the call can't be meant (a file that doesn't exist).
-        click.UsageError: The subject is missing, or the tool takes none.
+        click.UsageError: The subject is missing, or an argument doesn't fit.
     """
     from host_bridge.config import load_config
     from host_bridge.tools.registry import load_tools
 
     tool = load_tools().find(name)
-    call = tool.prepare(_arguments(tool, subject), Workplace(workspace, settings=load_config().tools))
+    call = tool.prepare(_arguments(tool, subject, arguments), Workplace(workspace, settings=load_config().tools))
     try:
         return call.resources
     finally:
         call.close()
 
 
-def _arguments(tool: Tool, subject: str | None) -> Any:
+def _arguments(tool: Tool, subject: str | None, given: Mapping[str, str]) -> Any:
     import msgspec
 
     fields = {field.name: field for field in msgspec.structs.fields(tool.Arguments)}
-    chosen = "path" if "path" in fields else next(iter(fields), None)
-    if subject is None and chosen is not None and fields[chosen].required:
-        raise click.UsageError(f"{tool.name} needs a SUBJECT, its argument {chosen!r}")
     hints = get_type_hints(tool.Arguments)
-    values = {name: _filler(hints[name]) for name, field in fields.items() if field.required and name != chosen}
+    chosen = "path" if "path" in fields else next(iter(fields), "")
+    values: dict[str, Any] = dict(given)
     if subject is not None:
-        if chosen is None:
-            raise click.UsageError(f"{tool.name} takes no SUBJECT")
-        is_list = "tuple" in str(hints[chosen]) or "list" in str(hints[chosen])
+        is_list = any(kind in str(hints.get(chosen)) for kind in ("tuple[", "list["))
         values[chosen] = [subject] if is_list else subject
+    elif chosen in fields and fields[chosen].required:
+        raise click.UsageError(f"{tool.name} needs a SUBJECT, its argument {chosen!r}")
+    if "content" in fields:
+        values.setdefault("content", b"")  # no rule looks at it
     try:
-        return msgspec.convert(values, type=tool.Arguments)
+        return msgspec.convert(values, type=tool.Arguments, strict=False)
     except msgspec.ValidationError as error:
         raise click.UsageError(f"{tool.name}: {error}") from None
-
-
-def _filler(hint: Any) -> Any:
-    """Give a value that stands for an argument the policy doesn't look at."""
-    return b"" if "bytes" in str(hint) else "x"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, table
 from host_bridge.cli.progress import Progress, choose
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
@@ -38,8 +38,8 @@ _SHOWN_VALUE_CHARACTERS = 80
 
 
 @click.command("run")
-@click.argument("notebook")
-@click.argument("output", required=False)
+@click.argument("notebook", type=FILE)
+@click.argument("output", type=FILE, required=False)
 @parameter_options
 @click.option(
     "--timeout",
@@ -59,10 +59,15 @@ _SHOWN_VALUE_CHARACTERS = 80
     help="For the kernel to be ready.",
 )
 @click.option("-k", "--kernel", metavar="NAME", help="The kernel to use instead of the notebook's.")
-@click.option("--cwd", metavar="DIR", help="Where the kernel runs; the workspace too, unless that is given.")
-@click.option("--workspace", metavar="DIR", help="The folder that tool calls work in.")
+@click.option(
+    "--cwd",
+    type=FOLDER,
+    metavar="DIR",
+    help="Where the kernel runs; the workspace too, unless that is given.",
+)
+@click.option("--workspace", type=FOLDER, metavar="DIR", help="The folder that tool calls work in.")
 @click.option("--profile", default="", metavar="NAME", help="The policy to start from: read-only, workspace or full.")
-@click.option("--policy", "policies", multiple=True, metavar="FILE", help="A policy file to add.")
+@click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add.")
 @click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
 @click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away.")
 @click.option("--agent", default="", metavar="NAME", help="Whom the run acts for.")
@@ -81,7 +86,7 @@ _SHOWN_VALUE_CHARACTERS = 80
     metavar="NAME LIMIT",
     help="A limit: calls, concurrent_calls, bytes or seconds.",
 )
-@click.option("--audit", "audit_path", default="", metavar="FILE", help="The audit log to write.")
+@click.option("--audit", "audit_path", default="", type=FILE, metavar="FILE", help="The audit log to write.")
 @click.option("--prepare-only", is_flag=True, help="Write the notebook with its parameters; run nothing.")
 @click.option("--report-mode", is_flag=True, help="Hide the code in the output notebook.")
 @click.option("--allow-errors", is_flag=True, help="Go on after a cell that failed; the run has failed all the same.")

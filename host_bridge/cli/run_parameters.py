@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from host_bridge.cli.options import FILE
 from host_bridge.cli.output import print_json, table
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ _OPTIONS = (
         "-r", "--parameter-raw", "raw", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter that is text."
     ),
     click.option(
-        "-f", "--parameters-file", "files", multiple=True, metavar="FILE", help="Parameters from a YAML file."
+        "-f",
+        "--parameters-file",
+        "files",
+        multiple=True,
+        type=FILE,
+        metavar="FILE",
+        help="Parameters from a YAML file.",
     ),
     click.option("-y", "--parameters-yaml", "texts", multiple=True, metavar="YAML", help="Parameters as YAML text."),
     click.option(
