@@ -41,6 +41,9 @@ _MAX_DEPTH = 100
 """How deep values may nest: far above what people write, far below what readers written in recursion can take."""
 
 
+_NOT_FINITE = ("nan", "inf", "-inf")
+
+
 class NotPlainError(Exception):
     """A value that has no plain form; `path` says where in the whole it is."""
 
@@ -58,9 +61,9 @@ def to_plain(value: Any) -> tuple[Any, list[Note]]:
     notes: list[Note] = []
     plain = _convert(value, (), notes)
     if plain is None:
-        kind = notes[0][1] if notes else "None"
-        plain = {"not_json": kind}
-        if not notes:
+        kinds = [kind for _, kind, *_ in notes if kind in _NOT_FINITE]
+        plain = {"not_json": kinds[0] if kinds else "None"}
+        if not kinds:
             notes.append([[], "none"])
     return plain, notes
 

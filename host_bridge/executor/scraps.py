@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from host_bridge.executor.documents import Document, metadata_of, open_document, outputs
+from host_bridge.executor.documents import Document, joined, metadata_of, open_document, outputs
 from host_bridge.executor.scrap_notes import restore
 
 _DATA_PREFIX = "application/scrapbook.scrap."
@@ -128,13 +128,22 @@ def _scraps_of(output: Mapping[str, Any]) -> Iterator[Scrap]:
 
 def _display(output: Mapping[str, Any], bundle: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "data": {mime: data for mime, data in bundle.items() if not mime.startswith((_DATA_PREFIX, _RECORD_PREFIX))},
+        "data": {
+            mime: data if _is_json(mime) else joined(data)
+            for mime, data in bundle.items()
+            if not mime.startswith((_DATA_PREFIX, _RECORD_PREFIX))
+        },
         "metadata": {key: value for key, value in metadata_of(output).items() if key not in ("scrapbook", "papermill")},
     }
 
 
+def _is_json(mime: str) -> bool:
+    return mime == "application/json" or mime.endswith("+json")
+
+
 def _data_scrap(mime: str, payload: Any, marks: Mapping[str, Any]) -> Scrap | None:
-    fields = payload if isinstance(payload, Mapping) else {}
+    payload = _copied(payload)
+    fields = payload if isinstance(payload, dict) else {}
     name = fields.get("name", marks.get("name"))
     if not isinstance(name, str) or not name:
         return None  # nothing to find it by
@@ -149,6 +158,14 @@ def _data_scrap(mime: str, payload: Any, marks: Mapping[str, Any]) -> Scrap | No
     if version != _KNOWN_VERSION:
         problems.append(f"recorded in format {version!r}; this reader knows {_KNOWN_VERSION}")
     return _decoded(name, encoder, fields["data"], fields.get("hermes"), problems)
+
+
+def _copied(payload: Any) -> Any:
+    """Give a payload in Python's own types: nbformat's dicts are a class of their own."""
+    try:
+        return json.loads(json.dumps(payload))
+    except (TypeError, ValueError, RecursionError):
+        return payload
 
 
 def _decoded(name: str, encoder: str, data: Any, extra: Any, problems: list[str]) -> Scrap:
