@@ -105,7 +105,9 @@ class Children:
             if live:
                 time.sleep(0.005)
         for child in live:
-            child.close()
+            child.kill()
+        for child in live:
+            child.finish()
         self.alarms.close()
         ORPHANS.sweep()
 
@@ -232,11 +234,15 @@ class Child:
             return True
         return False
 
-    def close(self) -> None:
-        """End whatever is left, now, and let go of everything. For the one who reads the output."""
+    def finish(self) -> None:
+        """End it now, and wait until it is over; from any thread."""
         self.kill()
         if self.exit_code is None and self._await_end(_STUCK_SECONDS):
             self.settle()
+
+    def close(self) -> None:
+        """End it now, and let go of everything. For the thread that reads the output, as nobody may read after it."""
+        self.finish()
         self.input = None
         self._pipes.close()
         if self._pidfd is not None:

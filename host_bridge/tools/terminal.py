@@ -202,6 +202,7 @@ class BackgroundCommand(_Command):
     def run(self, context: CallContext) -> ToolOutput:
         """Start the command and say how to name it."""
         processes = BackgroundProcesses.of(context.session)
+        context.check()
         with processes.place():
             child = self._start(Children.of(context.session), input="pipe", merged=True)
             process = processes.add(
@@ -210,6 +211,11 @@ class BackgroundCommand(_Command):
                 patterns=self._arguments.watch_patterns or (),
                 notify=self._arguments.notify_on_complete,
             )
+        try:
+            context.check()
+        except CallError:
+            process.end()  # its name would reach nobody
+            raise
         return ToolOutput({"session_id": process.session_id, "pid": child.pid})
 
 

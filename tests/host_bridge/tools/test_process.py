@@ -207,6 +207,20 @@ def test_completion_is_notified_once_it_was_told(start: Any, process: Any) -> No
     assert process("wait", key)["notified"] is True
 
 
+def test_a_cancelled_call_starts_nothing_that_stays(session: Any, make_context: Any) -> None:
+    context = make_context()
+    call = TERMINAL.prepare(TERMINAL.Arguments("sleep 60", background=True), session)
+    # The first look finds the call alive, the second finds it cancelled: it ended while the command was started.
+    looks = iter([lambda: None, context.cancel])
+    check, context.check = context.check, lambda: (next(looks)(), check())
+    with pytest.raises(CallCancelledError):
+        call.run(context)
+    call.close()
+    (process,) = session.resources["processes"].all()
+    wait_until(lambda: process.is_over)
+    assert process.state()["exit_code"] == 143
+
+
 def test_only_so_many_run_at_once(start: Any, process: Any, session: Any) -> None:
     session.settings["process"] = {"max_processes": 2, "max_finished": 1}
     first, _second = start("sleep 60"), start("sleep 60")
