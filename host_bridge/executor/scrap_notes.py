@@ -46,6 +46,8 @@ def restore(data: Any, notes: Any) -> tuple[Any, list[Any]]:
 
 def _apply(holder: list[Any], note: Any) -> None:
     path, kind, *more = note
+    if type(path) is not list:
+        raise TypeError(path)
     container: Any = holder
     step: Any = _ROOT
     for following in path:
