@@ -103,7 +103,8 @@ class Bridge:
 
     def serve(self) -> None:
         """Serve until the host application, a signal or the kernel's excess ends the session."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the host application's to handle
+        # Ctrl-C at a terminal is the host application's to handle. Not SIG_IGN, which every command would inherit.
+        signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._stop("the session process was told to end (SIGTERM)"))
         watching = watch_memory(self._config.memory_bytes, self._outgrown)
         self._writer.put(control.Ready(endpoint=self._server.endpoint))
