@@ -127,7 +127,9 @@ class SessionChannel:
             _log.exception("the control channel can't be read any more")
             self._problem = f"{type(error).__name__}: {error}"
             self._shut()
-        self._on_closed(self._describe_end())
+        end = self._describe_end()
+        self._end_commands()
+        self._on_closed(end)
 
     def _read_all(self) -> None:
         """Read messages until the channel ends, and standard error until it ends or shortly after the channel did."""
@@ -168,6 +170,12 @@ class SessionChannel:
         data = os.read(descriptor, _READ_BYTES)
         self._stderr_end = (self._stderr_end + data)[-MAX_STDERR_BYTES:]
         return bool(data)
+
+    def _end_commands(self) -> None:
+        """End what the session process could not: it was killed, or ended itself in a hurry."""
+        process = self._process
+        if process is not None and process.returncode:
+            end_left_behind(process.pid)
 
     def _describe_end(self) -> str:
         known = [self._problem] if self._problem else []

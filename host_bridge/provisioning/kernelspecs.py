@@ -99,7 +99,7 @@ def remove(name: str = DEFAULT_NAME, *, force: bool = False) -> Path:
     """Remove a kernel spec.
 
     Args:
-        name: The one an application finds first under this name.
+        name: What it is called. Of several, the user's own goes first, and what `pip` installed last.
         force: Remove it even if it isn't ours.
 
     Returns:
@@ -108,15 +108,11 @@ def remove(name: str = DEFAULT_NAME, *, force: bool = False) -> Path:
     Raises:
         ConfigurationError: There is none, it isn't ours, or it can't be removed.
     """
-    from jupyter_client.kernelspec import NoSuchKernel
-
-    manager = _manager()
-    try:
-        folder = Path(manager.get_kernel_spec(name).resource_dir)
-    except NoSuchKernel:
+    folder = _find(name)
+    if folder is None:
         raise ConfigurationError(
             f"no kernel spec is called {name!r}; `jupyter kernelspec list` shows what there is", key="name"
-        ) from None
+        )
     if not force and not is_ours(folder):
         raise ConfigurationError(
             f"{folder} is not a kernel spec of {DISTRIBUTION}; --force removes it all the same", path=str(folder)
@@ -200,12 +196,28 @@ def _manager() -> Any:
     return KernelSpecManager()
 
 
-def _check_choices(user: bool, sys_prefix: bool, prefix: object, name: str) -> None:
+def _find(name: str) -> Path | None:
+    manager = _manager()
+    if not _is_valid(name):
+        return None
+    # Not by Jupyter's order, in which an environment's hides the user's: undoing `install` must not hit what pip put there.
+    packaged = Path(sys.prefix, "share", "jupyter", "kernels")
+    places = sorted(
+        map(Path, manager.kernel_dirs), key=lambda place: (place != Path(manager.user_kernel_dir), place == packaged)
+    )
+    return next((place / name for place in places if (place / name / "kernel.json").is_file()), None)
+
+
+def _is_valid(name: str) -> bool:
     from jupyter_client.kernelspec import _is_valid_kernel_name
 
+    return bool(_is_valid_kernel_name(name))
+
+
+def _check_choices(user: bool, sys_prefix: bool, prefix: object, name: str) -> None:
     if sum(map(bool, (user, sys_prefix, prefix))) > 1:
         raise ConfigurationError("choose one of --user, --sys-prefix and --prefix", key="prefix")
-    if not _is_valid_kernel_name(name):
+    if not _is_valid(name):
         raise ConfigurationError(
             f"a kernel can't be called {name!r}; use letters, digits, '.', '-' and '_'", key="name"
         )

@@ -123,6 +123,8 @@ class Supervisor:
         for process in list(self._sessions):
             if process.poll() is not None:
                 self._sessions.remove(process)
+                if process.returncode:  # it could not end its commands itself
+                    end_left_behind(process.pid)
                 _report(f"session process {process.pid} ended with {process.returncode}; {len(self._sessions)} running")
 
     def _end_sessions(self) -> None:
