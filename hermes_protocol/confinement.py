@@ -1,0 +1,97 @@
+"""What a kernel process does to itself before it becomes the kernel: the plan the host writes and the kernel side carries out.
+
+Everything in a plan only takes authority away. A plan is JSON in a file the kernel can read and not write.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Access = Literal["list", "read", "execute", "write", "device", "terminal", "socket_folder"]
+"""What Landlock leaves possible at a path.
+
+    list            see the names in a folder
+    read            read files and list folders
+    execute         the same, and run programs
+    write           the same, and change, create, rename and delete
+    device          read and write a device file
+    terminal        the same, and terminal control; only for a private /dev/pts
+    socket_folder   create and remove sockets, and nothing else: no link can be planted there
+"""
+
+
+class PathRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One path and all that is below it."""
+
+    path: str
+    access: Access
+
+
+class LandlockPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Paths, and where nothing else does it also TCP, signals and abstract sockets.
+
+    Attributes:
+        minimum_abi: Refuse to start on a system whose Landlock is older.
+        paths: What stays reachable. A path that doesn't exist is passed over.
+        own_proc: Whether the process's own folder in /proc stays readable.
+        restrict_network: Whether TCP is limited to binding `bind_ports`. Not inside bubblewrap, whose network namespace is
+            empty anyway: it breaks the pipe ipykernel reads its own output through.
+        bind_ports: TCP ports that may be bound.
+    """
+
+    minimum_abi: int = 1
+    paths: tuple[PathRule, ...] = ()
+    own_proc: bool = False
+    restrict_network: bool = False
+    bind_ports: tuple[Annotated[int, Meta(ge=1, le=65_535)], ...] = ()
+
+
+class SeccompPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """System calls.
+
+    Attributes:
+        socket_families: Which sockets may be made.
+        stream_only: Whether internet sockets must be plain TCP.
+        forbid_connect: Whether nothing may connect to anything: where Landlock can't stop sockets with a path.
+    """
+
+    socket_families: tuple[Literal["unix", "inet", "inet6", "netlink"], ...] = ("unix",)
+    stream_only: bool = False
+    forbid_connect: bool = False
+
+
+class ConfinementPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it.
+
+    Attributes:
+        backend: What the host relies on, as results and audit records name it.
+        limits: Resource limits by the name of `resource.RLIMIT_…` without the prefix; both the soft and the hard one.
+        drop_capabilities: Give up all capabilities for good: needed where no user namespace took them.
+    """
+
+    backend: Literal["bubblewrap", "landlock", "self"]
+    limits: dict[str, int] = {}
+    umask: int = 0o077
+    drop_capabilities: bool = False
+    landlock: LandlockPlan | None = None
+    seccomp: SeccompPlan | None = None
+
+
+def encode_plan(plan: ConfinementPlan) -> bytes:
+    """Give the file form."""
+    return msgspec.json.encode(plan)
+
+
+def decode_plan(data: bytes) -> ConfinementPlan:
+    """Read the file form.
+
+    Raises:
+        ValueError: It isn't one; nothing may run.
+    """
+    try:
+        return msgspec.json.decode(data, type=ConfinementPlan)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a confinement plan: {error}") from None
