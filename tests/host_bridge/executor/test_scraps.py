@@ -129,18 +129,15 @@ def noted(data: Any, *notes: Any) -> Any:
     "note",
     [
         [["x"], "tuple"], [[5], "tuple"], [[-1], "nan"], [[True], "nan"], [[], "unheard_of"], [[], "set", 1, 2, 3],
-        "tuple", [], None, [[], "date"], [[], "fraction"], [[0], "fraction"], [[0], "decimal"], [[], "keys", 5],
+        "tuple", [], None, [[], "date"], [[], "fraction"], [[0], "fraction"], [[], "keys", 5],
         [[], "timedelta", [1]], [[0], "timedelta", [10**20, 0, 0]], [[], ["tuple"]], [{}, "tuple"], [[[]], "nan"],
         [[1], "set"], [[0], "bytes"], [[0], "uuid"], [[1, "k"], "keys", {}],
     ],
 )  # fmt: skip
 def test_a_note_that_does_not_fit_leaves_the_data_as_it_is(note: Any) -> None:
     scrap = noted(["1e999999999", {"k": [[1]]}], note)
-    if note == [[0], "decimal"]:
-        assert str(scrap.data[0]) == "1E+999999999"
-    else:
-        assert scrap.data == ["1e999999999", {"k": [[1]]}]
-        assert scrap.metadata["notes"] == [note]
+    assert scrap.data == ["1e999999999", {"k": [[1]]}]
+    assert scrap.metadata["notes"] == [note]
     assert scrap.plain == ["1e999999999", {"k": [[1]]}]
 
 
@@ -202,10 +199,8 @@ def test_a_value_nested_without_end_costs_nobody_else(tmp_path: Path) -> None:
 
 def parquet(**columns: Any) -> str:
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), buffer)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
