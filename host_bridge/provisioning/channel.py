@@ -21,6 +21,7 @@ from host_bridge import control
 from host_bridge.control import ControlMessage
 from host_bridge.errors import SessionError
 from host_bridge.provisioning.spawning import connect_supervisor, start_session_process
+from host_bridge.tools.orphans import end_left_behind
 
 MAX_STDERR_BYTES = 16 * 2**10  # the end of it; a traceback is a few KiB
 SEND_SECONDS = 10.0  # a session process that reads nothing for so long won't read again
