@@ -70,11 +70,10 @@ class _Watch:
     """One event loop's watch over a link: takes in what arrives while calls of the loop wait.
 
     It watches copies of the link's descriptors, because the link may be closed by another thread, and its numbers be given
-    to another file, while this loop still has them.
+    to another file, while this loop still has them. It doesn't keep the loop alive, and must be used in its thread.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._client: Client | None = None
         self._link: Link | None = None
         self._descriptors: list[int] = []
@@ -87,17 +86,27 @@ class _Watch:
         self.stop()
         self._client, self._link = client, link
         if link is not None and link.failure is None:
+            loop = asyncio.get_running_loop()
             self._descriptors = [os.dup(descriptor) for descriptor in link.descriptors]
             for descriptor in self._descriptors:
-                self._loop.add_reader(descriptor, self._take_in)
+                loop.add_reader(descriptor, self._take_in)
 
     def stop(self) -> None:
         """Watch nothing."""
+        loop = asyncio.get_running_loop()
         for descriptor in self._descriptors:
-            self._loop.remove_reader(descriptor)
+            loop.remove_reader(descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = []
         self._client = self._link = None
+
+    def __del__(self) -> None:
+        self.close()  # the loop is gone, and its selector with it
 
     def _take_in(self) -> None:
         if self._client is None or self._link is None or self._link.failure is not None or not self.waiting:
@@ -106,12 +115,34 @@ class _Watch:
         with Deferral():
             self._client.drain(self._link)
 
-    def __del__(self) -> None:
-        for descriptor in self._descriptors:  # the loop is gone, and its selector with it
-            os.close(descriptor)
+
+class _Watches:
+    """The watches of all event loops of the process."""
+
+    def __init__(self) -> None:
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
+        """Give a loop's watch. Closed loops have no use for theirs any more."""
+        with self._lock:
+            watch = self._by_loop.get(loop)
+            if watch is None:
+                for other in [other for other in self._by_loop if other.is_closed()]:
+                    self._by_loop.pop(other).close()
+                watch = self._by_loop[loop] = _Watch()
+            return watch
 
 
-_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
+_watches = _Watches()
+
+
+def _after_fork_in_child() -> None:
+    global _watches
+    _watches = _Watches()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 async def run(operation: Operation[R_co]) -> R_co:
@@ -123,9 +154,7 @@ async def run(operation: Operation[R_co]) -> R_co:
     """
     __tracebackhide__ = True
     loop = asyncio.get_running_loop()
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = _Watch(loop)
+    watch = _watches.of(loop)
     client = current()
     waiter = _LoopWaiter(loop)
     call = Call(operation, waiter, time.monotonic() + operation.timeout_seconds, call_site(), blocking=False)
