@@ -15,6 +15,7 @@ import msgspec
 
 from host_bridge.provisioning.processes import (
     ProcessIdentity,
+    identify,
     is_running,
     kill_session,
     machine_state,
@@ -22,6 +23,7 @@ from host_bridge.provisioning.processes import (
     wait_for_end,
 )
 from host_bridge.provisioning.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases, remove_tree
+from host_bridge.tools.orphans import end_left_behind
 
 UNRECORDED_SECONDS = 600.0  # a folder without a record may be about to get one
 BRIDGE_END_SECONDS = 5.0  # a session process that lost its host is ending its commands; give it the time
@@ -115,6 +117,9 @@ def _end_processes(record: OwnerRecord) -> list[int]:
     killed = kill_session(record.kernel) if record.kernel else []
     if record.bridge and _end_bridge(record.bridge):
         killed.append(record.bridge.pid)
+    if record.bridge and identify(record.bridge.pid) is None:
+        # Its commands carry its number, which is theirs alone as long as no other process has it.
+        end_left_behind(record.bridge.pid)
     return killed
 
 

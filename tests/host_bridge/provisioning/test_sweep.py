@@ -18,6 +18,7 @@ from host_bridge.provisioning import sweep as sweep_module
 from host_bridge.provisioning.processes import ProcessIdentity, identify, machine_state
 from host_bridge.provisioning.rundir import PREFIX, OwnerRecord, RunDirectory
 from host_bridge.provisioning.sweep import sweep
+from host_bridge.tools.orphans import OWNER_VARIABLE
 
 
 @pytest.fixture
@@ -136,6 +137,26 @@ def test_a_stray_session_process_that_stays_is_killed(base: Path, monkeypatch: p
     leftover(base, OwnerRecord(dead(), machine_state(), bridge=identify(bridge.pid)))
     sweep()
     assert bridge.wait(20) == -signal.SIGKILL
+
+
+def test_the_commands_of_a_session_process_that_was_killed_go_too(base: Path) -> None:
+    bridge = dead()
+    command = subprocess.Popen(["sleep", "600"], env={OWNER_VARIABLE: str(bridge.pid)}, start_new_session=True)
+    leftover(base, OwnerRecord(dead(), machine_state(), bridge=bridge))
+    sweep()
+    assert command.wait(20) == -signal.SIGKILL
+
+
+def test_the_commands_of_a_living_process_of_the_same_number_are_spared(base: Path) -> None:
+    me = str(os.getpid())
+    command = subprocess.Popen(["sleep", "600"], env={OWNER_VARIABLE: me}, start_new_session=True)
+    try:
+        leftover(base, OwnerRecord(dead(), machine_state(), bridge=ProcessIdentity(os.getpid(), "1")))
+        assert len(sweep().removed) == 1
+        assert command.poll() is None
+    finally:
+        command.kill()
+        command.wait()
 
 
 def test_numbers_from_another_container_or_boot_are_not_touched(base: Path) -> None:
