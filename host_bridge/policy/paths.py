@@ -182,6 +182,27 @@ class ResolvedPath:
         except OSError as error:
             raise path_error(error, self.asked) from None
 
+    def open_current(self) -> int:
+        """Open for reading what has the name now, in the folder that is held, if it may also be written.
+
+        For who changes a file: between being resolved and being changed it may have been replaced, by another change.
+
+        Raises:
+            CallError: As `require_file`.
+        """
+        self.require_file(write=True)
+        assert self.parent_descriptor is not None, "resolved with must_exist=False"
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.name, flags, dir_fd=self.parent_descriptor)
+        except OSError as error:
+            raise path_error(error, self.asked) from None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(descriptor)
+            raise CallError(f"{quoted(self.asked)} was replaced while the call was decided about: call again")
+        return descriptor
+
     def open_folder(self) -> int:
         """Open for listing the folder that was resolved.
 

@@ -159,7 +159,10 @@ class Replacement(Change):
         undoable: bool = False,
         durable: bool = False,
     ) -> None:
-        self._replaced = _replaceable(target)
+        if target.problem:
+            raise target.problem
+        if target.status is not None:
+            target.require_file(write=True)
         super().__init__(target)
         self._version = version
         self._undoable = undoable
@@ -167,8 +170,10 @@ class Replacement(Change):
         self._made: list[tuple[int, str]] = []  # folders made: where, and under what name
         self._temporary = ""
         self._file = -1
+        self._replaced: os.stat_result | None = None
         self.bytes_written = 0
         try:
+            self._replaced = None if target.missing_folders else self._now()
             self._make_parents(create_parents)
             self._open()
             self._keep_owner_and_mode(mode)
@@ -181,7 +186,7 @@ class Replacement(Change):
 
     @property
     def creates(self) -> bool:
-        """Whether nothing was there when the path was resolved."""
+        """Whether nothing is there yet."""
         return self._replaced is None
 
     def write(self, data: Bytes) -> None:
@@ -327,12 +332,6 @@ class Replacement(Change):
                 raise
             self._rename(self._name, backup)
         self._backup = backup
-
-
-def _replaceable(target: ResolvedPath) -> os.stat_result | None:
-    if target.problem:
-        raise target.problem
-    return None if target.status is None else target.require_file(write=True)
 
 
 def _unguessable() -> str:

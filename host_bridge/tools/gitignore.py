@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _spec(text: str) -> GitIgnoreSpec | None:
 
     try:
         return pathspec.GitIgnoreSpec.from_lines(lines)
-    except ValueError:
+    except (ValueError, re.error):
         return pathspec.GitIgnoreSpec.from_lines([line for line in lines if _is_rule(line)])
 
 
@@ -80,6 +81,6 @@ def _is_rule(line: str) -> bool:
 
     try:
         pathspec.GitIgnoreSpec.from_lines([line])
-    except ValueError:
+    except (ValueError, re.error):
         return False  # git leaves out what it can't read, too
     return True

@@ -187,8 +187,7 @@ class _Patching(Call):
         return removal
 
     def _read(self, target: ResolvedPath) -> tuple[bytes, str, int]:
-        target.require_file(write=True)
-        descriptor = target.open(os.O_RDONLY)
+        descriptor = target.open_current()
         try:
             with os.fdopen(descriptor, "rb", buffering=0) as file:
                 status = os.fstat(descriptor)

@@ -34,7 +34,7 @@ MAX_LINE_CHARACTERS = 2000
 MEMORY_BYTES = 2**30
 _BINARY_SNIFF_BYTES = 8192  # as git and grep: a NUL near the start means it is not text
 _ASK_AT_ONCE = 256
-_SPECIAL = frozenset(".^$*+?{}[]\\|()")
+_SPECIAL = frozenset(".^$*+?{}[]\\|()\ufffd")  # the last stands for bytes that are no text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

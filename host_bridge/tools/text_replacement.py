@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from host_bridge.tools.line_edits import Edit, split_lines, trimmed
 
+MAX_REPLACEMENTS = 100_000  # each is an edit of its own; beyond, a program does it in less time and memory
 _MAX_PLACES = 5  # named in an error
 
 
@@ -37,13 +38,15 @@ def replace_text(content: bytes, old: bytes, new: bytes, *, every: bool) -> tupl
             "replace_all"
         )
     places = _found(content, old)
+    if len(places) > MAX_REPLACEMENTS:
+        raise ReplacementError(f"old_string is in the file more than {MAX_REPLACEMENTS} times: change it by a program")
     return _edits(content, places, len(old), new), len(places)
 
 
 def _found(content: bytes, old: bytes) -> list[int]:
     places = []
     at = content.find(old)
-    while at >= 0:
+    while at >= 0 and len(places) <= MAX_REPLACEMENTS:
         places.append(at)
         at = content.find(old, at + len(old))
     return places

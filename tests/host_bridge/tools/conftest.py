@@ -249,12 +249,12 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def call(session: FakeSession, make_context: Callable[..., FakeContext]) -> Callable[..., ToolOutput]:
-    """Make a call as the dispatcher does, without the policy: `call(tool, context=…, path=…)`."""
+    """Make a call as the dispatcher does, without the policy: `call(tool, within=context, path=…)`."""
 
-    def run(tool: Tool, *, context: FakeContext | None = None, **arguments: Any) -> ToolOutput:
+    def run(tool: Tool, *, within: FakeContext | None = None, **arguments: Any) -> ToolOutput:
         prepared = tool.prepare(msgspec.convert(arguments, tool.Arguments, builtin_types=(bytes,)), session)
         try:
-            return prepared.run(context or make_context())
+            return prepared.run(within or make_context())
         finally:
             prepared.close()
 

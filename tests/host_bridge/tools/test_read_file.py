@@ -39,7 +39,7 @@ class TestContent:
     ) -> None:
         (workspace / "f").write_bytes(data)
         context = make_context()
-        output = call(TOOL, context=context, path="f")
+        output = call(TOOL, within=context, path="f")
         assert output.bulk == {"content": data}
         assert context.chunks == []
         assert output.value == {
@@ -54,7 +54,7 @@ class TestContent:
         data = os.urandom(size)
         (workspace / "f").write_bytes(data)
         context = make_context()
-        output = call(TOOL, context=context, path="f")
+        output = call(TOOL, within=context, path="f")
         assert output.bulk == {}
         assert context.bytes_of("body") == data
         assert max(len(piece) for _, piece in context.chunks) <= PIECE_BYTES
@@ -65,7 +65,7 @@ class TestContent:
     ) -> None:
         (workspace / "f").write_bytes(b"x" * MAX_BULK_BYTES)
         context = make_context()
-        assert len(call(TOOL, context=context, path="f").bulk["content"]) == MAX_BULK_BYTES
+        assert len(call(TOOL, within=context, path="f").bulk["content"]) == MAX_BULK_BYTES
         assert context.chunks == []
 
     @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ class TestVersion:
 
         def read() -> None:
             try:
-                call(TOOL, context=context, path="f", version=version)
+                call(TOOL, within=context, path="f", version=version)
             except BaseException as error:
                 failures.append(error)
 
@@ -188,7 +188,7 @@ class TestHostileFiles:
         (workspace / "f").write_bytes(b"x" * 3 * PIECE_BYTES)
         context = make_context(credit=PIECE_BYTES)
         outputs: list[ToolOutput] = []
-        reader = threading.Thread(target=lambda: outputs.append(call(TOOL, context=context, path="f")))
+        reader = threading.Thread(target=lambda: outputs.append(call(TOOL, within=context, path="f")))
         reader.start()
         context.wait_for(lambda context: bool(context.chunks))
         with open(workspace / "f", "ab") as file:
@@ -202,7 +202,7 @@ class TestHostileFiles:
         (workspace / "f").write_bytes(b"x" * 3 * PIECE_BYTES)
         context = make_context(credit=PIECE_BYTES)
         outputs: list[ToolOutput] = []
-        reader = threading.Thread(target=lambda: outputs.append(call(TOOL, context=context, path="f")))
+        reader = threading.Thread(target=lambda: outputs.append(call(TOOL, within=context, path="f")))
         reader.start()
         context.wait_for(lambda context: bool(context.chunks))
         os.truncate(workspace / "f", 0)
@@ -252,7 +252,7 @@ class TestHostileFiles:
 
         def read() -> None:
             try:
-                call(TOOL, context=context, path="f")
+                call(TOOL, within=context, path="f")
             except BaseException as error:
                 failures.append(type(error))
 

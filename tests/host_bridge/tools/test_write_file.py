@@ -86,7 +86,7 @@ class TestWriting:
 
     def test_an_upload_is_written_piece_by_piece(self, call: Caller, workspace: Path, make_context: Any) -> None:
         context = make_context(upload=[b"one ", b"", b"two ", b"three"])
-        output = call(TOOL, context=context, path="f", content={})
+        output = call(TOOL, within=context, path="f", content={})
         assert output.value["bytes_written"] == 13
         assert (workspace / "f").read_bytes() == b"one two three"
 
@@ -142,7 +142,7 @@ class TestFailing:
         monkeypatch.setattr(context, "body", body)
         for path in ("f", "new/deep/g"):
             with pytest.raises(CallCancelledError):
-                call(TOOL, context=context, path=path, content={})
+                call(TOOL, within=context, path=path, content={})
         assert tree(workspace) == {"f"}
         assert (workspace / "f").read_bytes() == b"old"
 
@@ -173,7 +173,7 @@ class TestFailing:
     ) -> None:
         session.settings["write_file"] = {"max_bytes": 10}
         with pytest.raises(CallError, match="over the host's limit of 10 bytes"):
-            call(TOOL, context=make_context(upload=itertools.repeat(b"1234", 10**6)), path="f", content={})
+            call(TOOL, within=make_context(upload=itertools.repeat(b"1234", 10**6)), path="f", content={})
         assert tree(workspace) == set()
 
     def test_missing_folders_are_made_only_if_asked(self, call: Caller, workspace: Path) -> None:
