@@ -76,6 +76,7 @@ def session_config(
     permissions = options.notebook_permissions
     if permissions is None:
         permissions = given.notebook_permissions
+    tools, keys = _with_keys(host.tools, environment)
     return SessionConfig(
         session_id=session_id,
         endpoint=given.endpoint,
@@ -92,8 +93,8 @@ def session_config(
         confinement=given.confinement,
         audit_path=options.audit_path or str(_audit_path(host, session_id)),
         audit_arguments=host.audit.arguments,
-        secrets=options.secrets,
-        tool_settings=host.tools,
+        secrets=(*options.secrets, *keys),
+        tool_settings=tools,
         environment=command_environment(environment, host.environment),
         budgets=_budgets(host, options),
         interactive=given.interactive,
@@ -101,6 +102,24 @@ def session_config(
         marks_cells=options.marks_cells,
         memory_bytes=host.session.memory_bytes,
     )
+
+
+def _with_keys(
+    tools: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Put what a table's `api_key_env` names into its `api_key`: a session process doesn't get the host's variables.
+
+    Returns:
+        The tables, and the keys, which no record may show.
+    """
+    filled = {name: dict(table) for name, table in tools.items()}
+    keys = []
+    for table in filled.values():
+        variable = table.get("api_key_env")
+        if isinstance(variable, str) and (key := environment.get(variable, "").strip()):
+            table["api_key"] = key
+            keys.append(key)
+    return filled, tuple(keys)
 
 
 def new_session_id() -> str:

@@ -27,7 +27,7 @@ _WORKER_MEMORY_BYTES = 1 * 2**30
 _LATE_SECONDS = 2.0  # a provider keeps its own time; one that doesn't answer soon after is not waited for
 _REPLY_SECONDS = 0.5  # kept back from the call's time, so that the reason arrives
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
-_SHARED = frozenset({"provider", "timeout_seconds", "api_key_env", "api_key_file"})
+_SHARED = frozenset({"provider", "timeout_seconds", "api_key", "api_key_env", "api_key_file"})
 
 
 class WebSearchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +36,15 @@ class WebSearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         provider: Whom to ask.
         timeout_seconds: How long it may take to answer.
-        api_key_env: The variable of the host's environment that holds the key.
+        api_key: The key. Better named than written down:
+        api_key_env: The variable of the host application's environment that holds it; who starts a session puts its value
+            into `api_key`, as a session process doesn't get the variable.
         api_key_file: The file that holds it.
     """
 
     provider: str = ""
     timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 20.0
+    api_key: str = ""
     api_key_env: str = ""
     api_key_file: str = ""
 
@@ -136,26 +139,30 @@ def _settings(table: Mapping[str, Any]) -> WebSearchSettings:
 
 
 def _api_key(settings: WebSearchSettings) -> str:
-    """Read the key, at each use: it is kept nowhere, and a new one counts at once."""
-    if settings.api_key_env:
+    """Find the key; a file is read at each use, so that a new one counts at once."""
+    key = settings.api_key.strip()
+    if not key and settings.api_key_env:
         key = os.environ.get(settings.api_key_env, "").strip()
         if not key:
             raise NotConfiguredError(
-                f"the variable {settings.api_key_env}, named by api_key_env in [tools.web_search], is not set on the host"
+                f"the variable {settings.api_key_env}, named by api_key_env in [tools.web_search], is not set where the "
+                "session was started"
             )
-    elif settings.api_key_file:
-        try:
-            with Path(settings.api_key_file).expanduser().open("rb") as file:
-                key = file.read(_MAX_KEY_BYTES).decode("ascii").strip()
-        except (OSError, ValueError, RuntimeError):
-            raise NotConfiguredError(
-                "the file named by api_key_file in [tools.web_search] can't be read; it holds one line, the key"
-            ) from None
-    else:
-        return ""
-    if not key.isascii() or not key.isprintable():
+    elif not key and settings.api_key_file:
+        key = _read_key(settings.api_key_file)
+    if not key.isascii() or (key and not key.isprintable()):
         raise NotConfiguredError("the search provider's key is not one line of plain characters")
     return key
+
+
+def _read_key(path: str) -> str:
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            return file.read(_MAX_KEY_BYTES).decode("ascii").strip()
+    except (OSError, ValueError, RuntimeError):
+        raise NotConfiguredError(
+            "the file named by api_key_file in [tools.web_search] can't be read; it holds one line, the key"
+        ) from None
 
 
 def _cleaned(result: Result) -> dict[str, str] | None:

@@ -169,3 +169,19 @@ def test_session_ids_are_unique_and_sort_by_time() -> None:
 
 def test_a_secret_is_not_shown_with_the_options() -> None:
     assert "hunter2" not in repr(LaunchOptions(secrets=("hunter2",)))
+
+
+def test_a_tools_key_is_read_from_the_variable_its_settings_name_and_kept_out_of_records(given: Circumstances) -> None:
+    tables = {
+        "web_search": {"provider": "brave", "api_key_env": "SEARCH_KEY"},
+        "other": {"api_key_env": "NOT_SET", "x": 1},
+    }
+    host = HostConfig(tools=tables)
+    config = session_config(host, LaunchOptions(secrets=("s",)), given, {"SEARCH_KEY": "k-123\n"})
+    assert config.tool_settings == {
+        "web_search": {"provider": "brave", "api_key_env": "SEARCH_KEY", "api_key": "k-123"},
+        "other": {"api_key_env": "NOT_SET", "x": 1},
+    }
+    assert config.secrets == ("s", "k-123")
+    assert "k-123" not in config.environment.values()
+    assert "api_key" not in tables["web_search"]

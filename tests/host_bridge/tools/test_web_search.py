@@ -181,6 +181,11 @@ class TestBrave:
             assert f"X-Subscription-Token: {key}\r\n".encode() in server.requests[-1]
         assert b"/res?q=question&count=20&safesearch=moderate&country=DE" in server.requests[0]
 
+    def test_or_from_whoever_started_the_session(self, brave: Any, search: Search) -> None:
+        server = brave(self.REPLY, api_key="given", api_key_env="NOT_SET_HERE")
+        search()
+        assert b"X-Subscription-Token: given\r\n" in server.requests[0]
+
     def test_or_from_a_file(self, brave: Any, search: Search, tmp_path: Path) -> None:
         (tmp_path / "key").write_text("from-file\n")
         server = brave(self.REPLY, api_key_file=str(tmp_path / "key"))
