@@ -146,7 +146,7 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
         HostBridgeError: The kernel could not be started, or the notebook could not be saved at the end.
     """
     setup.notebook = record.nb
-    stop = setup.stop or StopRequest()
+    stop = StopRequest() if setup.stop is None else setup.stop  # one that nobody used yet is false
     with signals_stop(stop) if setup.stop is None else contextlib.nullcontext():
         try:
             setup.finish(record.nb)
