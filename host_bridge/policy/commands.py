@@ -29,8 +29,8 @@ _PART = re.compile(f"(?P<plain>{_PLAIN})|(?P<quoted>{_SINGLE_QUOTED}|{_DOUBLE_QU
 _SEPARATOR = re.compile(r"[ \t]*(?:(?:&&|\|\||\|(?!&))[ \t]*|;[ \t]*(?![;&\n])|\n[ \t\n]*)")
 _BLANKS = re.compile(r"[ \t]+")
 
-# A name that can only be a command's: no `=`, and nothing that the shell itself reads as syntax.
-_COMMAND_NAME = re.compile(r"[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*")
+# A name that can only be a command's: no `=` (an assignment), no `%` in front (a job), no `-`, no word of the shell's syntax.
+_COMMAND_NAME = re.compile(r"[A-Za-z0-9_@+:,./][A-Za-z0-9_@%+:,./-]*")
 _RESERVED = {
     *("if", "then", "elif", "else", "fi", "time", "for", "in", "until", "while", "do", "done"),
     *("case", "esac", "coproc", "select", "function", "{", "}", "[[", "]]", "!"),

@@ -19,8 +19,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import errno
+import functools
 import hashlib
-import importlib.resources
 import os
 import re
 import stat
@@ -175,13 +175,14 @@ def check(path: str, known_tools: Collection[str] | None = None) -> CheckedFile:
 # reading ---------------------------------------------------------------------------------------------------------------
 
 
+@functools.cache  # three at most
 def _read_profile(profile: str) -> _Source:
     if profile not in PROFILES:
         raise PolicyError(
             f"there is no profile {one_line(profile)!r}{_suggestion(profile, PROFILES)}; there are: {', '.join(PROFILES)}",
             key="profile",
         )
-    text = importlib.resources.files("host_bridge.policy").joinpath("profiles", f"{profile}.toml").read_text("utf-8")
+    text = (Path(__file__).parent / "profiles" / f"{profile}.toml").read_text("utf-8")
     return _source(f"profile {profile}", "", text, may_allow_everything=True)
 
 
@@ -193,12 +194,14 @@ def _read(path: str) -> str:
         raise PolicyError(f"{path}: {_unreadable(error)}", path=path) from None
     except ValueError:
         raise PolicyError(f"{escaped(path)}: not a path", path=path) from None
-    with open(descriptor, "rb") as file:
+    try:
         _check_status(os.fstat(descriptor), path)
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_POLICY_BYTES + 1)
-        except OSError as error:
-            raise PolicyError(f"{path}: {_unreadable(error)}", path=path) from None
+    except OSError as error:
+        raise PolicyError(f"{path}: {_unreadable(error)}", path=path) from None
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(f"{path}: over {MAX_POLICY_BYTES} bytes; is it the right file?", path=path)
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 import unicodedata
 
@@ -67,6 +68,7 @@ class ParsedRule:
     kinds: tuple[Kind, ...] = ()
 
 
+@functools.lru_cache(maxsize=4096)  # a policy's rules, each looked at once per tool; calls bring no new ones
 def parse_rule(text: str) -> ParsedRule:
     """Take a rule's text apart.
 

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import io
+import os
+import pty
+import threading
+import time
+
+import pytest
+
+from host_bridge.control import Asked
+from host_bridge.policy.display import collapsed, escaped, one_line
+from host_bridge.policy.prompter import describe, terminal_prompter
+
+
+def asked(shown=None, **fields) -> Asked:
+    return Asked(
+        **{
+            "question_id": "q",
+            "tool": "terminal",
+            "shown": shown if shown is not None else {"command": "git push origin main", "timeout": 180},
+            "rule_id": "user:rules.ask[0]",
+            "reason": "the command `git push origin main` needs a person's yes",
+            "principal": "nightly",
+            "cell_index": 3,
+            "timeout_seconds": 5.0,
+            **fields,
+        }
+    )
+
+
+def test_a_question_shows_who_asks_for_what_and_why():
+    text = describe(asked())
+    assert "nightly asks, cell 3: may terminal be called with" in text
+    assert "  | git push origin main" in text
+    assert "  | 180" in text
+    assert "user:rules.ask[0]" in text
+    assert "needs a person's yes" in text
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\x1b]0;x\x07", "\u202e", "\u200b", "\r", "\x00", "\x85", "\u2028", "\x9b2J", "\ud800"])
+def test_nothing_invisible_reaches_the_screen(hidden):
+    text = describe(asked({f"a{hidden}b": f"x{hidden}y", "list": [hidden]}, tool=f"t{hidden}", reason=f"r{hidden}", principal=hidden))
+    assert hidden not in text
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert f"\\u{{{ord(hidden[0]):x}}}" in text
+
+
+def test_blanks_and_repetition_do_not_push_a_payload_out_of_sight():
+    for filler in (" " * 10_000, "\n" * 10_000, " \n" * 5000, "\t" * 10_000, "a" * 10_000):
+        text = describe(asked({"command": f"echo{filler}rm -rf important"}))
+        assert "rm -rf important" in text
+        assert len(text) < 1000
+        assert len(text.splitlines()) < 20
+        assert "0000" in text  # how much was left out
+
+
+def test_every_argument_is_shown_in_full():
+    script = "\n".join(f"line {n} of a script" for n in range(500))
+    text = describe(asked({"content": script}))
+    assert all(f"  | line {n} of a script\n" in text + "\n" for n in range(500))
+
+
+def test_a_value_can_not_pass_for_a_line_of_the_question():
+    text = describe(asked({"command": "ls\n  tool: harmless   rule: none\n[y] yes"}))
+    assert [line for line in text.splitlines() if line.startswith("  tool:")] == ["  tool: terminal   rule: user:rules.ask[0]"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("y\n", "once"),
+        ("YES\n", "once"),
+        ("s\n", "session"),
+        ("n\n", "no"),
+        ("\n", "no"),
+        ("", "no"),
+        ("yy\n", "no"),
+        ("always\n", "no"),
+        ("y" * 500 + "\n", "no"),
+        ("y", "no"),
+    ],
+)
+def test_only_a_clear_yes_is_one(typed, answer):
+    reading, writing = os.pipe()
+    os.write(writing, typed.encode())
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        out = io.StringIO()
+        assert terminal_prompter(asked(), stream, out) == answer
+    assert "git push origin main" in out.getvalue()
+
+
+def test_silence_is_a_no_in_time():
+    reading, writing = os.pipe()
+    started = time.monotonic()
+    with os.fdopen(reading) as stream:
+        out = io.StringIO()
+        assert terminal_prompter(asked(timeout_seconds=0.2), stream, out) == "no"
+    os.close(writing)
+    assert time.monotonic() - started < 3
+    assert "no answer in time" in out.getvalue()
+
+
+def test_half_a_line_does_not_outwait_the_deadline():
+    reading, writing = os.pipe()
+    os.write(writing, b"ye")
+    with os.fdopen(reading) as stream:
+        assert terminal_prompter(asked(timeout_seconds=0.2), stream, io.StringIO()) == "no"
+    os.close(writing)
+
+
+def test_what_follows_the_answer_is_left_for_others():
+    reading, writing = os.pipe()
+    os.write(writing, b"y\nnext line\n")
+    with os.fdopen(reading) as stream:
+        assert terminal_prompter(asked(), stream, io.StringIO()) == "once"
+        assert os.read(reading, 100) == b"next line\n"
+    os.close(writing)
+
+
+def test_ctrl_c_and_a_broken_terminal_are_a_no():
+    class Interrupted(io.StringIO):
+        def readline(self, *_):
+            raise KeyboardInterrupt
+
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise OSError(5, "gone")
+
+    assert terminal_prompter(asked(), Interrupted(), io.StringIO()) == "no"
+    assert terminal_prompter(asked(), io.StringIO("y\n"), Gone()) == "no"
+    closed = io.StringIO("y\n")
+    closed.close()
+    assert terminal_prompter(asked(), closed, io.StringIO()) == "no"
+
+
+def test_on_a_terminal_what_was_typed_before_the_question_does_not_count():
+    master, slave = pty.openpty()
+    os.write(master, b"y\n")
+    shown = threading.Event()
+
+    class Out(io.StringIO):
+        def flush(self):
+            shown.set()
+
+    def answer():
+        assert shown.wait(10)
+        os.write(master, b"n\n")
+
+    person = threading.Thread(target=answer)
+    person.start()
+    with os.fdopen(slave) as stream:
+        assert terminal_prompter(asked(), stream, Out()) == "no"
+    person.join()
+    os.close(master)
+
+
+def test_escapes_are_unambiguous():
+    assert escaped("a\u202eb") == "a\\u{202e}b"
+    assert escaped("a\\u{202e}b") == "a\\\\u{202e}b"
+    assert escaped("plain ünï") == "plain ünï"
+
+
+def test_short_runs_stay_as_they_are():
+    text = "    indented  " + "-" * 70
+    assert collapsed(text) == text
+
+
+def test_a_line_is_bounded_and_counts_what_it_leaves_out():
+    text = one_line("".join(chr(97 + n % 26) for n in range(100_000)), 100)
+    assert len(text) < 200
+    assert "99900 more characters" in text
