@@ -28,13 +28,14 @@ from typing import Any
 
 from host_bridge.tools.gitignore import Ignores
 from host_bridge.tools.globs import Glob
+from host_bridge.tools.required_text import required_text
 from host_bridge.tools.tree import Entry, Tree, open_file
 
 MAX_LINE_CHARACTERS = 2000
 MEMORY_BYTES = 2**30
 _BINARY_SNIFF_BYTES = 8192  # as git and grep: a NUL near the start means it is not text
+_FIRST_READ_BYTES = 65_536  # most files of text end within it
 _ASK_AT_ONCE = 256
-_SPECIAL = frozenset(".^$*+?{}[]\\|()\ufffd")  # the last stands for bytes that are no text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,8 @@ class Search:
         else:
             self._name_glob = None if request.file_glob is None else Glob(request.file_glob)
             self._matches_line = re.compile(request.pattern).search
-            # Text without a special character is looked for in the file's bytes, before they are made into lines.
-            self._literal = b"" if _SPECIAL & set(request.pattern) else request.pattern.encode()
+            # Looked for in a file's bytes before they are made into lines; what is no text there can't be looked for.
+            self._required = required_text(request.pattern.replace("\ufffd", ".")).encode(errors="replace")
 
     def run(self) -> dict[str, Any]:
         """Search, and give the result."""
@@ -184,7 +185,7 @@ class Search:
 
     def _search_file(self, entry: Entry) -> None:
         data = self._content(entry)
-        if data is None or (self._literal and self._literal not in data) or b"\0" in data[:_BINARY_SNIFF_BYTES]:
+        if data is None or self._required not in data:
             return
         try:
             lines = _lines(data)
@@ -205,21 +206,34 @@ class Search:
                     self._add_match(entry.path, number, lines)
 
     def _content(self, entry: Entry) -> bytes | None:
+        """Give what is to be searched; None for what can't or shouldn't be."""
         descriptor = open_file(entry)
         if descriptor is None:
             self._result.skipped_files += 1
             return None
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            size = os.fstat(descriptor).st_size
-            if size > self._request.max_file_bytes:
+        try:
+            return self._text_of(descriptor)
+        except OSError:
+            self._result.skipped_files += 1
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _text_of(self, descriptor: int) -> bytes | None:
+        beginning = os.read(descriptor, _FIRST_READ_BYTES)
+        if b"\0" in beginning[:_BINARY_SNIFF_BYTES]:
+            return None  # before the rest of it is read: what is not text is often large
+        size = os.fstat(descriptor).st_size
+        pieces = [beginning]
+        total = len(beginning)
+        # A file of the kernel's has no size and gives a page at a time, so what ends a file is that nothing more comes.
+        while (total != size and pieces[-1]) or total > self._request.max_file_bytes:
+            if max(size, total) > self._request.max_file_bytes:
                 self._result.skipped_files += 1
                 return None
-            try:
-                # One file of /proc gives a page at a time, so a file without a size is read until it ends.
-                return file.read(size) if size else b"".join(iter(lambda: file.read(65_536) or b"", b""))
-            except OSError:
-                self._result.skipped_files += 1
-                return None
+            pieces.append(os.read(descriptor, max(size - total, _FIRST_READ_BYTES)))
+            total += len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _add_file(self, path: str) -> None:
         path = self._request.prefix + path

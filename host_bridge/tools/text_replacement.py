@@ -44,7 +44,7 @@ def replace_text(content: bytes, old: bytes, new: bytes, *, every: bool) -> tupl
 
 
 def _found(content: bytes, old: bytes) -> list[int]:
-    places = []
+    places: list[int] = []
     at = content.find(old)
     while at >= 0 and len(places) <= MAX_REPLACEMENTS:
         places.append(at)
