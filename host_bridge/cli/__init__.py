@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from host_bridge.cli.boundary import run_command, show_version
+from host_bridge.cli.boundary import MEANINGS, run_command, show_version
 from host_bridge.cli.options import debug_option
 
 COMMANDS = {
@@ -51,8 +51,7 @@ class CommandTable(click.Group):
     "hermes-runtime",
     cls=CommandTable,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 success, 1 a cell failed or a check found something, 2 bad usage or input, 3 denied by the policy, "
-    "4 timed out, 5 the kernel died, 6 the runtime itself can't work, 70 internal error, 130 cancelled.",
+    epilog="\b\nExit codes:\n" + "\n".join(f"{code.value:5}  {meaning}" for code, meaning in MEANINGS.items()),
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version."

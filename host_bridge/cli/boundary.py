@@ -34,7 +34,7 @@ COMPLETION_VARIABLE = "_HERMES_RUNTIME_COMPLETE"
 
 
 class ExitCode(enum.IntEnum):
-    """What the process's exit says. `--help` and the README list the same numbers."""
+    """What the process's exit says."""
 
     SUCCESS = 0
     FAILED = 1
@@ -47,6 +47,20 @@ class ExitCode(enum.IntEnum):
     CANCELLED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
     BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader of a pipe went away
 
+
+MEANINGS = {
+    ExitCode.SUCCESS: "success",
+    ExitCode.FAILED: "a cell failed, or a check found something",
+    ExitCode.USAGE: "bad usage or input; nothing ran",
+    ExitCode.DENIED: "the policy denied a call, and the cell didn't handle it",
+    ExitCode.TIMED_OUT: "timed out",
+    ExitCode.KERNEL_DIED: "the kernel died",
+    ExitCode.UNUSABLE: "the runtime can't work here: `hermes-runtime doctor` says why",
+    ExitCode.INTERNAL: "an internal error, a defect to report",
+    ExitCode.CANCELLED: "cancelled by Ctrl-C; by another signal, 128 + its number",
+    ExitCode.BROKEN_PIPE: "whoever read the output went away",
+}
+"""The codes for people: `--help` and the README have this table."""
 
 # The first class that fits decides; everything else of the host's is bad input.
 _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (

@@ -59,6 +59,7 @@ class ProgressBar(Progress):
             bar_format="{n_fmt}/{total_fmt} |{bar:24}| {elapsed}  {desc}",
         )
         self._lock = threading.Lock()
+        self._pauses = 0
         self._ended = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._ticking.start()
@@ -70,26 +71,40 @@ class ProgressBar(Progress):
             is_over = cell.state != "running"
             self._bar.n = cell.index + is_over
             self._bar.set_description_str("" if is_over else title(cell.source), refresh=False)
-            self._bar.refresh()
+            self._refresh()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the bar away, and put it back."""
+        """Take the bar away, and put it back. Who moves it meanwhile doesn't wait: a run can be cancelled while it asks."""
         with self._lock:
+            self._pauses += 1
             self._bar.clear()
+        try:
             yield
-            self._bar.refresh()
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                self._refresh()
 
     def close(self) -> None:
         """Take the bar away for good."""
         self._ended.set()
         self._ticking.join()
-        self._bar.close()
+        with self._lock:
+            if self._pauses:  # a question nobody answered is on this line
+                sys.stderr.write("\n")
+            self._bar.close()
+            sys.stderr.write("\r\x1b[K")  # with a ^C that the terminal may have added to the line
+            sys.stderr.flush()
 
     def _tick(self) -> None:
         while not self._ended.wait(_TICK_SECONDS):
             with self._lock:
-                self._bar.refresh()
+                self._refresh()
+
+    def _refresh(self) -> None:
+        if not self._pauses and not self._ended.is_set():
+            self._bar.refresh()
 
 
 def title(source: str) -> str:

@@ -115,9 +115,8 @@ def run_command(
     Prints a summary, or with --json the result. Progress goes to standard error. Both paths may be remote, as papermill
     understands them.
 
-    Exit codes: 0 it succeeded; 1 a cell failed; 2 bad usage or input, nothing ran; 3 the policy denied a call and the cell
-    didn't handle it; 4 timed out; 5 the kernel died; 6 the runtime can't work here (`hermes-runtime doctor` says why);
-    130 cancelled (128 + the signal's number).
+    Exit codes: 0 success, 1 a cell failed, 2 bad usage or input (nothing ran), 3 denied, 4 timed out, 5 the kernel died, 6
+    the runtime can't work here, 130 cancelled. `hermes-runtime --help` has them all.
     """
     from host_bridge.executor import NotebookExecutor
 
