@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.errors import KernelStartError
+from host_bridge.executor.own_loop import OwnLoop
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
@@ -63,14 +64,16 @@ class RunningKernel:
 
     Args:
         manager: Has started the kernel.
+        loop: In which the manager works.
 
     Attributes:
         exit_descriptor: Readable once the process is gone; None where the system can't say.
         session: The bridge session; None for a kernel that is not ours. It can be asked about its calls after the end too.
     """
 
-    def __init__(self, manager: KernelManager) -> None:
+    def __init__(self, manager: KernelManager, loop: OwnLoop) -> None:
         self._manager = manager
+        self._loop = loop
         self.exit_descriptor = _open_exit_descriptor(_process_id(manager))
         self.session: BridgeSession | None = getattr(manager.provisioner, "session", None)
         self.client = _connect(manager)
@@ -100,7 +103,7 @@ class RunningKernel:
             KernelStartError: It isn't installed, or its process could not be started.
             HostBridgeError: Its bridge session could not be opened.
         """
-        from jupyter_client.manager import KernelManager
+        from jupyter_client.manager import AsyncKernelManager
 
         arguments = list(extra_arguments)
         options: dict[str, Any] = {"cwd": cwd} if cwd else {}
@@ -108,18 +111,18 @@ class RunningKernel:
             options["hermes"] = launch
         elif not any(argument.startswith("--HistoryManager") for argument in arguments):
             arguments += _history_in_memory(name)
-        manager = (manager_class or KernelManager)(kernel_name=name, log=_quiet, **settings)
+        loop = OwnLoop()
+        manager = (manager_class or AsyncKernelManager)(kernel_name=name, log=_quiet, **settings)
         try:
-            _wait_for(manager.start_kernel(extra_arguments=arguments, **options))
-        except OSError as error:
-            _abandon(manager)
-            raise KernelStartError(
-                f"the kernel {name!r} could not be started: {error}; see `hermes-runtime doctor`"
-            ) from error
-        except BaseException:
-            _abandon(manager)
+            loop.wait_for(manager.start_kernel, extra_arguments=arguments, **options)
+            return cls(manager, loop)
+        except BaseException as error:
+            _abandon(manager, loop)
+            if isinstance(error, OSError):
+                raise KernelStartError(
+                    f"the kernel {name!r} could not be started: {error}; see `hermes-runtime doctor`"
+                ) from error
             raise
-        return cls(manager)
 
     @property
     def name(self) -> str:
@@ -130,7 +133,7 @@ class RunningKernel:
         """Whether the process is there."""
         if self.exit_descriptor is not None:
             return not select.select([self.exit_descriptor], [], [], 0)[0]
-        return bool(_wait_for(self._manager.is_alive()))
+        return bool(self._loop.wait_for(self._manager.is_alive))
 
     def describe_end(self) -> str:
         """Say how the process ended, as far as is known."""
@@ -148,30 +151,35 @@ class RunningKernel:
     def interrupt(self) -> None:
         """Interrupt what runs. A kernel that is gone by now is no error."""
         with contextlib.suppress(RuntimeError, ProcessLookupError):
-            _wait_for(self._manager.interrupt_kernel())
+            self._loop.wait_for(self._manager.interrupt_kernel)
 
     def kill(self) -> None:
         """Kill the process and all of its group."""
         if self._manager.provisioner is not None:
-            _wait_for(self._manager.provisioner.kill())
+            self._loop.wait_for(self._manager.provisioner.kill)
 
     def request_shutdown(self) -> None:
         """Ask the kernel to end; doesn't wait for it."""
         if self.is_alive():
-            _wait_for(self._manager.request_shutdown())
+            self._loop.wait_for(self._manager.request_shutdown)
 
     def close(self) -> None:
         """Wait a bounded time for the end, make sure of it, and give everything back."""
         self._wait_for_exit()
         try:
             self._kill_leftovers()
-            _wait_for(self._manager.finish_shutdown(waittime=EXIT_SECONDS))
+            self._loop.wait_for(self._manager.finish_shutdown, waittime=EXIT_SECONDS)
         finally:
-            _abandon(self._manager)
-            self.client.stop_channels()
+            _abandon(self._manager, self._loop)
+            self._close_client()
             if self.exit_descriptor is not None:
                 os.close(self.exit_descriptor)
                 self.exit_descriptor = None
+
+    def _close_client(self) -> None:
+        for channel in (self.client.shell_channel, self.client.iopub_channel, self.client.control_channel):
+            channel.stop()
+        self.client.context.destroy(linger=0)  # nobody waits for anything any more
 
     def _wait_for_exit(self) -> None:
         if self.exit_descriptor is not None:
@@ -224,23 +232,10 @@ def _connect(manager: KernelManager) -> BlockingKernelClient:
     return client
 
 
-def _abandon(manager: KernelManager) -> None:
+def _abandon(manager: KernelManager, loop: OwnLoop) -> None:
     """Let a manager remove its files and sockets, whatever state it is in."""
     with contextlib.suppress(RuntimeError):
-        _wait_for(manager.cleanup_resources())
+        loop.wait_for(manager.cleanup_resources)
     if manager.ready.done() and not manager.ready.cancelled():
         manager.ready.exception()  # seen; asyncio would log it as never retrieved
-
-
-def _wait_for(result: Any) -> Any:
-    """Give the result of a kernel manager's method, asynchronous managers included."""
-    import inspect
-
-    if not inspect.isawaitable(result):
-        return result
-    from jupyter_core.utils import run_sync
-
-    async def wait() -> Any:
-        return await result
-
-    return run_sync(wait)()
+    loop.close()

@@ -34,6 +34,7 @@ class OutputLog:
 
     def show(self, output: Any) -> None:
         """Take another output: its plain text is logged."""
+        self.flush()
         text = output.get("data", {}).get("text/plain")
         if self._logger is not None and text:
             self._logger.info("".join(text))

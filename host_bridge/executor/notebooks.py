@@ -69,8 +69,7 @@ def parse_notebook(text: str, path: str = "") -> NotebookNode:
         raise NotebookError(f"{name} is not a valid notebook: {_first_line(error)}", path=path) from None
     except Exception as error:  # nbformat's readers expect a notebook and stumble over anything else
         raise NotebookError(f"{name} is not a notebook: {_first_line(error)}", path=path) from None
-    assert isinstance(notebook, NotebookNode)
-    return notebook
+    return nbformat.from_dict(notebook)  # format 3 has another class for its nodes
 
 
 def write_notebook(notebook: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -91,13 +90,29 @@ def check_notebook(notebook: dict[str, Any]) -> None:
         NotebookError: It isn't valid.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what nbformat would put right quietly is not valid either
-            nbformat.validate(notebook)
-    except (nbformat.ValidationError, Warning) as error:
+        _check_ids(notebook)
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
         raise NotebookError(f"not a valid notebook: {_first_line(error)}") from None
+    except NotebookError:
+        raise
     except Exception as error:
         raise NotebookError(f"not a notebook: {_first_line(error)}") from None
+
+
+def _check_ids(notebook: dict[str, Any]) -> None:
+    """nbformat gives ids to cells that have none, in place, and warns; here a missing one is not valid."""
+    if (notebook["nbformat"], notebook["nbformat_minor"]) < (4, 5):
+        return
+    seen = set()
+    for index, cell in enumerate(notebook["cells"]):
+        if "id" not in cell:
+            raise NotebookError(f"not a valid notebook: cell {index} has no id", cell_index=index)
+        if cell["id"] in seen:
+            raise NotebookError(
+                f"not a valid notebook: cell {index} has the id of another, {cell['id']!r}", cell_index=index
+            )
+        seen.add(cell["id"])
 
 
 def _first_line(error: BaseException) -> str:

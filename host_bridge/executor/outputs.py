@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 from host_bridge.executor.limits import OutputLimits
 from host_bridge.executor.logging_outputs import OutputLog
 from host_bridge.executor.messages import KernelMessage
+from host_bridge.executor.nodes import is_execution_count, output_node
 from host_bridge.executor.redaction import Redactor
 
 _TIMING = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
@@ -195,7 +196,7 @@ class NotebookOutputs(NotebookClient):
             cell.metadata["execution"][key] = date
 
     def _note_count(self, cell: NotebookNode, count: Any) -> None:
-        if type(count) is int and 0 <= count < 2**53:
+        if is_execution_count(count):
             cell.execution_count = count
 
     def _take_stream(self, message: KernelMessage, index: int) -> None:
@@ -310,9 +311,29 @@ class NotebookOutputs(NotebookClient):
 
     # nbclient's hooks ----------------------------------------------------------------------------------------------
 
+    def output(
+        self, outs: list[NotebookNode], msg: dict[str, Any], display_id: str | None, cell_index: int
+    ) -> NotebookNode | None:
+        """Add an output, or hand it to the widget that captures outputs."""
+        hooks = self.output_hook_stack.get(msg["parent_header"].get("msg_id"))
+        if hooks:
+            hooks[-1].output(outs, msg, display_id, cell_index)
+            return None
+        node = output_node(msg["msg_type"], msg["content"])
+        if display_id:
+            self._display_id_map.setdefault(display_id, {}).setdefault(cell_index, []).append(len(outs))
+        outs.append(node)
+        return node
+
     def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
-        super()._update_display_id(display_id, msg)
-        for index in self._display_id_map.get(display_id, {}):
+        """Show new data wherever a display is."""
+        places = self._display_id_map.get(display_id)
+        if not places:
+            return
+        node = output_node("display_data", msg["content"])
+        for index, positions in places.items():
+            for position in positions:
+                self.nb.cells[index].outputs[position].update(data=node.data, metadata=node.metadata)
             self._on_change(index)
 
     def clear_display_id_mapping(self, cell_index: int) -> None:

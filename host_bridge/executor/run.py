@@ -59,6 +59,7 @@ class NotebookRun:
         self._stop = stop
         self._redactor = Redactor(settings.secrets)
         self._running: int | None = None
+        self._was_refused = False
         # What runs is what was written, also where it is saved without a secret.
         self._sources = [cell.source for cell in record.nb.cells]
         self._outputs = NotebookOutputs(
@@ -176,8 +177,8 @@ class NotebookRun:
     # cells -------------------------------------------------------------------------------------------------------------
 
     def _run_cells(self) -> None:
-        if self._settings.secrets_after is None:
-            self._give_secrets()
+        if self._settings.secrets_after is None and not self._give_secrets():
+            return
         for index, cell in enumerate(self._record.nb.cells):
             if not self._may_go_on(index):
                 return
@@ -188,13 +189,13 @@ class NotebookRun:
             self._record.cell_end(cell, index, state)
             if self._is_over(state):
                 return
-            if index == self._settings.secrets_after:
-                self._give_secrets()
+            if index == self._settings.secrets_after and not self._give_secrets():
+                return
 
-    def _give_secrets(self) -> None:
-        """Set the secret parameters in the kernel, by a request that no notebook keeps."""
-        if not self._settings.secrets or self._report.state is not State.RUNNING:
-            return
+    def _give_secrets(self) -> bool:
+        """Set the secret parameters in the kernel, by a request that no notebook keeps. Gives whether it has them."""
+        if not self._settings.secrets:
+            return True
         code = render_assignments(self._settings.secrets)
         end = self._conversation.execute(code, self._deadline(), on_sent=lambda message_id: None, silent=True)
         if end.cause is not Cause.REPLIED:
@@ -202,6 +203,9 @@ class NotebookRun:
         elif (end.reply or {}).get("status") != "ok":
             name = (end.reply or {}).get("ename", "no answer")
             self._report.fail(State.FAILED, f"the kernel did not take the secret parameters: {name}")
+        else:
+            return True
+        return False
 
     def _may_go_on(self, index: int) -> bool:
         if self._stop:
@@ -211,14 +215,15 @@ class NotebookRun:
         if limit is not None and self._clock.seconds() >= limit:
             self._report.fail(State.TIMED_OUT, f"the run's time of {limit:g} s was over before cell {index}")
             return False
-        return self._report.state is State.RUNNING
+        return True
 
     def _is_over(self, state: State) -> bool:
+        """Whether a cell that ended so was the last one to run."""
         if self._report.ended_early_at is not None:
             return True
-        if state in (State.SUCCEEDED, State.NOT_RUN) or self._settings.allow_errors:
-            return self._report.state not in (State.RUNNING, State.FAILED, State.DENIED)
-        return True
+        if state in (State.FAILED, State.DENIED):
+            return not self._settings.allow_errors
+        return state not in (State.SUCCEEDED, State.NOT_RUN) or self._was_refused
 
     def _run_cell(self, cell: NotebookNode, index: int) -> State:
         if SKIP_TAG in _tags(cell):
@@ -262,6 +267,7 @@ class NotebookRun:
         if status == "error":
             return self._judge_error(cell, index, reply)
         if status in ("aborted", "abort"):
+            self._was_refused = True
             self._fail(cell, index, State.FAILED, "the kernel refused to run the cell")
             return State.NOT_RUN
         return self._fail(cell, index, State.FAILED, "the kernel went idle without saying how the cell ended")
