@@ -22,6 +22,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -119,7 +120,9 @@ class _Searching(Call):
                 raise CallError(f"the search could not be started: {error.strerror}; call again") from None
             at_end.callback(child.close)
             context.on_end(child.end)
-            return ToolOutput(_Conversation(child, Reach(context, root), context).hold(request))
+            # A single file has been decided about itself; what is in a folder is asked about file by file.
+            covers = (lambda path: True) if only else Reach(context, root).covers
+            return ToolOutput(_Conversation(child, covers, context).hold(request))
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -148,9 +151,9 @@ class _Searching(Call):
 class _Conversation:
     """With the worker: the request, its questions, its result."""
 
-    def __init__(self, child: Child, reach: Reach, context: CallContext) -> None:
+    def __init__(self, child: Child, covers: Callable[[str], bool], context: CallContext) -> None:
         self._child = child
-        self._reach = reach
+        self._covers = covers
         self._context = context
         self._value: dict[str, Any] | None = None
         self._errors = b""
@@ -181,7 +184,7 @@ class _Conversation:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ask" in message:
-            self._tell("".join("1" if self._reach.covers(path) else "0" for path in message["ask"]))
+            self._tell("".join("1" if self._covers(path) else "0" for path in message["ask"]))
         elif "invalid" in message:
             raise InvalidCallError(f"pattern: {message['invalid']}; it is a regular expression as Python's re reads it")
         else:

@@ -36,6 +36,7 @@ MEMORY_BYTES = 2**30
 _BINARY_SNIFF_BYTES = 8192  # as git and grep: a NUL near the start means it is not text
 _FIRST_READ_BYTES = 65_536  # most files of text end within it
 _ASK_AT_ONCE = 256
+_WAITING_BYTES = 4 * 2**20  # of files that are asked about together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,8 +135,7 @@ class Search:
             if self._request.target == "files":
                 self._find_names()
             else:
-                for entry in self._entries():
-                    self._search_file(entry)
+                self._find_lines()
         except _TimeUpError:
             self._result.is_cut = True
         return self._result.as_value()
@@ -183,27 +183,45 @@ class Search:
             if is_visible:
                 self._add_file(path)
 
-    def _search_file(self, entry: Entry) -> None:
-        data = self._content(entry)
-        if data is None or self._required not in data:
-            return
+    def _find_lines(self) -> None:
+        waiting: list[tuple[str, bytes]] = []
+        size = 0
+        for entry in self._entries():
+            data = self._content(entry)
+            if data is None or self._required not in data:
+                continue
+            waiting.append((entry.path, data))
+            size += len(data)
+            if len(waiting) == _ASK_AT_ONCE or size > _WAITING_BYTES:
+                self._search_files(waiting)
+                waiting, size = [], 0
+        self._search_files(waiting)
+
+    def _search_files(self, files: list[tuple[str, bytes]]) -> None:
+        # Asked before matching, not after: how long an expression takes would tell what is in a file nobody may see.
+        visible = self._may_see([path for path, _ in files])
+        for (path, data), is_visible in zip(files, visible, strict=True):
+            if is_visible:
+                self._check()
+                self._search_file(path, data)
+
+    def _search_file(self, path: str, data: bytes) -> None:
         try:
             lines = _lines(data)
-            del data
             numbers = [number for number, line in enumerate(lines) if self._matches_line(line)]
         except MemoryError:
             self._result.skipped_files += 1
             return
-        if not numbers or not self._may_see([entry.path])[0]:
+        if not numbers:
             return
         match self._request.output_mode:
             case "files_only":
-                self._add_file(entry.path)
+                self._add_file(path)
             case "count":
-                self._add_count(entry.path, len(numbers))
+                self._add_count(path, len(numbers))
             case _:
                 for number in numbers:
-                    self._add_match(entry.path, number, lines)
+                    self._add_match(path, number, lines)
 
     def _content(self, entry: Entry) -> bytes | None:
         """Give what is to be searched; None for what can't or shouldn't be."""

@@ -196,6 +196,17 @@ class TestPolicy:
             assert call.shown["path"] == (relative or ".")
             call.close()
 
+    def test_a_file_nobody_may_see_is_not_even_matched(self, call: Caller, workspace: Path, make_context: Any) -> None:
+        (workspace / "secret").write_text("a" * 60 + "!\n")  # matching it would take for ever
+        context = make_context(timeout=10, allow=lambda resource: resource.relative != "secret")
+        assert call(TOOL, within=context, pattern="(a+)+$").value["total"] == 0
+
+    def test_a_single_file_that_was_approved_is_searched_though_its_folder_is_not(
+        self, call: Caller, workspace: Path, make_context: Any
+    ) -> None:
+        context = make_context(allow=lambda resource: False)
+        assert call(TOOL, within=context, pattern="find", path="sub/b.py").value["total"] == 1
+
     def test_links_are_not_followed(self, call: Caller, workspace: Path, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("find\n")
         (workspace / "link").symlink_to(tmp_path / "secret")
