@@ -28,6 +28,7 @@ from host_bridge.errors import AuditError
 __all__ = ["AuditLog", "Entry", "LogSummary", "Problem", "Report", "calls", "find", "read", "verify"]
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_SYNC = getattr(os, "fdatasync", os.fsync)  # macOS has the latter only
 _TAIL_BYTES = 2 * MAX_RECORD_BYTES  # holds the last whole line and what may stand behind it
 
 
@@ -119,7 +120,7 @@ class AuditLog:
             while written < len(line):  # the disk is about to be full: the rest fails, and says why
                 written += os.write(self._descriptor, line[written:])
             if self._fsync:
-                os.fdatasync(self._descriptor)
+                _SYNC(self._descriptor)
         except OSError as error:
             self._take_back()
             raise AuditError(f"{self._path}: can't be written: {error.strerror}; make room and try again") from None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from host_bridge.policy.floor import FLOOR
+from host_bridge.policy.floor import FLOOR, is_secret
 from host_bridge.policy.hazards import depends_on_folder
-from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule, Verdict
+from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule, Verdict, is_beyond_wildcards, named_path
 from host_bridge.policy.model import (
     AccessRequest,
     CommandResource,
@@ -19,9 +19,13 @@ from host_bridge.policy.model import (
     PathResource,
     Resource,
 )
-from host_bridge.policy.remedies import describe, remedy, shown_rule, sounds_secret
+from host_bridge.policy.remedies import describe, remedy, shown_rule
 
 DEFAULT = "default"
+SECRET = f"{FLOOR}:secret"
+"""Denied because no rule names a file exactly that wildcards don't reach. Not the default: whoever may look at a whole folder
+may still not look at this."""
+
 _NO_RESOURCE: tuple[Resource | None, ...] = (None,)
 
 
@@ -101,9 +105,9 @@ def explain(policy: Policy, request: AccessRequest) -> Explanation:
     for resource in request.resources or _NO_RESOURCE:
         steps = [_floor_step(policy, resource)]
         verdict = _authority_verdict(policy, request.principal, request.tool, resource)
-        steps.append(_step(policy.authority, verdict))
+        steps.append(_step(policy.authority, verdict, resource))
         for layer in policy.constraints:
-            steps.append(_step(layer, layer.judge(request.principal, request.tool, resource)))
+            steps.append(_step(layer, layer.judge(request.principal, request.tool, resource), resource))
         trails.append(Trail(resource, describe(request.tool, resource), tuple(steps)))
     return Explanation(request, decide(policy, request), tuple(trails))
 
@@ -155,10 +159,12 @@ def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: La
     if rule is not None:
         reason = f"{what} needs a person's yes unless a rule allows it"
         return Decision(Effect.ASK, rule.id, reason, line)
-    return Decision(Effect.DENY, _silent_id(culprit), _silence(policy, what, culprit, at), line)
+    return Decision(Effect.DENY, _silent_id(culprit, at), _silence(policy, what, culprit, at), line)
 
 
-def _silent_id(layer: Layer) -> str:
+def _silent_id(layer: Layer, resource: Resource | None) -> str:
+    if isinstance(resource, PathResource) and is_beyond_wildcards(resource):
+        return SECRET
     return DEFAULT if layer.role is Role.AUTHORITY else f"{layer.name}:{DEFAULT}"
 
 
@@ -179,8 +185,9 @@ def _silence(policy: Policy, what: str, culprit: Layer, at: Resource | None) -> 
                 f"{what} would not run in the workspace itself, and what it does depends on the folder, so only the rule "
                 "terminal allows it there; leave out workdir"
             )
-    if sounds_secret(at):
-        return f"{what}: by its name it may hold secrets, so only a rule that names it exactly allows it"
+    if isinstance(at, PathResource) and is_beyond_wildcards(at):
+        why = "by its name it may hold secrets" if is_secret(named_path(at)) else "its name has invisible characters"
+        return f"{what}: {why}, so only a rule that names it exactly allows it"
     return f"no rule allows {what}"
 
 
@@ -209,10 +216,10 @@ def _floor_step(policy: Policy, resource: Resource | None) -> Step:
     return Step(FLOOR, Effect.DENY, f"{FLOOR}:{objection.name}", objection.reason)
 
 
-def _step(layer: Layer, verdict: Verdict | None) -> Step:
+def _step(layer: Layer, verdict: Verdict | None, resource: Resource | None) -> Step:
     if verdict is None:
         return Step(layer.name, None)
     rule: Rule | None = verdict.rule
     if rule is None:
-        return Step(layer.name, verdict.effect, _silent_id(layer))
+        return Step(layer.name, verdict.effect, _silent_id(layer, resource))
     return Step(rule.layer, verdict.effect, rule.id, rule.text)

@@ -192,8 +192,13 @@ class Matcher:
 
 def is_beyond_wildcards(resource: PathResource) -> bool:
     """Whether only a rule that names a path exactly may allow it: it sounds secret, or can't be read by a person."""
-    named = resource.path if resource.relative is None else resource.relative
+    named = named_path(resource)
     return not named.isprintable() or is_secret(named)
+
+
+def named_path(resource: PathResource) -> str:
+    """The part of a path that its name is judged by: what lies above the workspace is nobody's doing."""
+    return resource.path if resource.relative is None else resource.relative
 
 
 class Role(enum.Enum):

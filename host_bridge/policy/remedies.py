@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.hazards import HABITS, find_hazards
-from host_bridge.policy.layers import is_beyond_wildcards
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.urls import DEFAULT_PORTS
 
@@ -108,13 +107,6 @@ def _url_pattern(url: UrlResource) -> str:
 
 def _toml_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def sounds_secret(resource: Resource | None) -> bool:
-    """Whether a denial is due to a name that wildcards don't reach, and that the kernel knows."""
-    if not isinstance(resource, PathResource) or not is_beyond_wildcards(resource):
-        return False
-    return resource.relative is not None or _is_public(resource)
 
 
 def shown_rule(text: str) -> str:

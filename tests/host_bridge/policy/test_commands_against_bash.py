@@ -13,7 +13,7 @@ from host_bridge.policy.commands import parse
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None or shutil.which("printf") is None, reason="needs bash and printf")
 
-# Every simple command ends in the handler, which writes its words to descriptor 9: no builtin is enabled and PATH leads nowhere.
+# Every simple command ends in the handler, which writes its words to descriptor 9: no builtin is on, PATH leads nowhere.
 # `{status}` decides which side of && and || runs.
 SCRIPT = """
 exec 9>>"$OUT"
@@ -23,13 +23,92 @@ enable -n enable
 """
 
 PIECES = [
-    *("a", "b", "ab", "c0", "-x", "--long=1", "x.y", "1", "0", "-", "=", "a=b", "HEAD~1", "HEAD^", "%d", "@", ",", "+", ":", "a:b"),
+    *(
+        "a",
+        "b",
+        "ab",
+        "c0",
+        "-x",
+        "--long=1",
+        "x.y",
+        "1",
+        "0",
+        "-",
+        "=",
+        "a=b",
+        "HEAD~1",
+        "HEAD^",
+        "%d",
+        "@",
+        ",",
+        "+",
+        ":",
+        "a:b",
+    ),
     *("./a", "a/b", "/", "..", "//"),
-    *("'q'", "'q r'", '"d"', '"d e"', "''", '""', "'\"'", '"\'"', "'é'", '"!"', "'*'", "'$x'", "'\n'", '"\n"', "'\t'", "'\\'", "'~'"),
+    *(
+        "'q'",
+        "'q r'",
+        '"d"',
+        '"d e"',
+        "''",
+        '""',
+        "'\"'",
+        '"\'"',
+        "'é'",
+        '"!"',
+        "'*'",
+        "'$x'",
+        "'\n'",
+        '"\n"',
+        "'\t'",
+        "'\\'",
+        "'~'",
+    ),
     *(" ", "  ", "\t", " ", " ", "\n", ";", ";", "&&", "||", "|", "&", "\n\n", ";\n"),
-    *("$x", "${x}", "$(a)", "`a`", "*", "?", "[a]", "{a,b}", "{a}", "~", "~a", "=~", "\\", "\\a", "#", "!", "(", ")", "<", ">"),
-    *("<a", ">a", "2>&1", "<<a", "\r", "\x0b", "\x7f", "é", "\u200b", "if", "then", "fi", "time", "do", "[[", "in", "function", "$'a'"),
-]  # fmt: skip
+    *(
+        "$x",
+        "${x}",
+        "$(a)",
+        "`a`",
+        "*",
+        "?",
+        "[a]",
+        "{a,b}",
+        "{a}",
+        "~",
+        "~a",
+        "=~",
+        "\\",
+        "\\a",
+        "#",
+        "!",
+        "(",
+        ")",
+        "<",
+        ">",
+    ),
+    *(
+        "<a",
+        ">a",
+        "2>&1",
+        "<<a",
+        "\r",
+        "\x0b",
+        "\x7f",
+        "é",
+        "\u200b",
+        "if",
+        "then",
+        "fi",
+        "time",
+        "do",
+        "[[",
+        "in",
+        "function",
+        "$'a'",
+    ),
+]
 SAFE_PIECES = PIECES[: PIECES.index("$x")]
 
 
@@ -40,7 +119,13 @@ def split_by_bash(line: str, folder, status: int) -> list[tuple[str, ...]]:
     done = subprocess.run(
         [BASH, "--norc", "--noprofile", "-c", SCRIPT.replace("{status}", ("/bin/true", "/bin/false")[status]) + line],
         cwd=folder / "cwd",
-        env={"PATH": "/nonexistent", "HOME": "/home-of-somebody", "OUT": str(out), "x": "expanded", "LC_ALL": "C.UTF-8"},
+        env={
+            "PATH": "/nonexistent",
+            "HOME": "/home-of-somebody",
+            "OUT": str(out),
+            "x": "expanded",
+            "LC_ALL": "C.UTF-8",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=20,
@@ -104,7 +189,15 @@ def test_accepted_lines_split_as_bash_splits_them(folder):
 
 
 def test_a_few_accepted_lines_split_as_bash_splits_them(folder):
-    for line in ["a 'b c' d\"e f\"g", "a b|b c;ab", "a '' \"\"", "a\nb\n\nc0", "a HEAD~1 HEAD^ x=y", "a '\n' \"\t\"", "a 'é' \"!\""]:
+    for line in [
+        "a 'b c' d\"e f\"g",
+        "a b|b c;ab",
+        "a '' \"\"",
+        "a\nb\n\nc0",
+        "a HEAD~1 HEAD^ x=y",
+        "a '\n' \"\t\"",
+        "a 'é' \"!\"",
+    ]:
         assert parse(line) is not None
         check(line, folder)
 

@@ -36,7 +36,11 @@ def command(line: str, policy=POLICY):
         ("terminal", resources("git -C x push", "/ws"), 'allow = ["terminal(git -C x push)"]'),
         ("terminal", resources("git push --receive-pack=x", "/ws"), 'allow = ["terminal(git push --receive-pack=x)"]'),
         ("terminal", resources("rm -rf x", "/ws"), 'allow = ["terminal(rm -rf x)"]'),
-        ("terminal", resources("git status; make 'a b'; make", "/ws"), "allow = [\"terminal(make 'a b')\", \"terminal(make)\"]"),
+        (
+            "terminal",
+            resources("git status; make 'a b'; make", "/ws"),
+            'allow = ["terminal(make \'a b\')", "terminal(make)"]',
+        ),
         ("terminal", resources("python -c 'print(1)'", "/ws"), "allow = [\"terminal(python -c 'print(1)')\"]"),
         ("terminal", resources('foo "it\'s"', "/ws"), None),
         ("terminal", resources("find . -name '*.py' -exec rm '{}' ';'", "/ws"), None),
@@ -47,11 +51,19 @@ def command(line: str, policy=POLICY):
         ("read_file", (PathResource("/home/u/x", None, Access.READ),), ""),
         ("mine", (), 'allow = ["mine"]'),
         ("mine", (path("a[1]*.txt"),), None),
-        ("web_extract", (UrlResource("https", "docs.python.org", 443, "/3/"),), 'allow = ["web_extract(domain:docs.python.org)"]'),
-        ("web_extract", (UrlResource("https", "x.org", 8443, "/"),), 'allow = ["web_extract(url:https://x.org:8443/**)"]'),
+        (
+            "web_extract",
+            (UrlResource("https", "docs.python.org", 443, "/3/"),),
+            'allow = ["web_extract(domain:docs.python.org)"]',
+        ),
+        (
+            "web_extract",
+            (UrlResource("https", "x.org", 8443, "/"),),
+            'allow = ["web_extract(url:https://x.org:8443/**)"]',
+        ),
         ("web_search", (TextResource("x"),), 'allow = ["web_search"]'),
     ],
-)  # fmt: skip
+)
 def test_a_remedy_is_the_narrowest_rule_and_works(tool, resources_, remedy):
     request = AccessRequest("a", tool, resources_)
     decision = decide(POLICY, request)
@@ -66,7 +78,9 @@ def test_a_remedy_is_the_narrowest_rule_and_works(tool, resources_, remedy):
 
 
 def test_a_denial_says_what_was_denied_and_by_which_rule():
-    policy = load_policy(profile="workspace", workspace="/ws", texts=[("user", '[rules]\ndeny = ["terminal(git push *)"]')])
+    policy = load_policy(
+        profile="workspace", workspace="/ws", texts=[("user", '[rules]\ndeny = ["terminal(git push *)"]')]
+    )
     decision = command("git push origin", policy)
     assert decision.effect is Effect.DENY
     assert decision.rule_id == "user:rules.deny[0]"
@@ -75,7 +89,9 @@ def test_a_denial_says_what_was_denied_and_by_which_rule():
 
 
 def test_a_question_names_its_rule_and_what_would_spare_it():
-    policy = load_policy(profile="workspace", workspace="/ws", texts=[("user", '[rules]\nask = ["terminal(git push *)"]')])
+    policy = load_policy(
+        profile="workspace", workspace="/ws", texts=[("user", '[rules]\nask = ["terminal(git push *)"]')]
+    )
     decision = command("git push origin", policy)
     assert decision.effect is Effect.ASK
     assert "terminal(git push *)" in decision.reason
@@ -85,6 +101,13 @@ def test_a_question_names_its_rule_and_what_would_spare_it():
 def test_an_unmatched_call_is_denied_by_default():
     decision = decided("brand_new")
     assert (decision.effect, decision.rule_id) == (Effect.DENY, "default")
+
+
+def test_what_wildcards_do_not_reach_is_denied_by_a_rule_of_its_own():
+    for name in (".env", "a\u202eb"):
+        decision = decided("search_files", path(name))
+        assert (decision.effect, decision.rule_id) == (Effect.DENY, "floor:secret")
+        assert "names it exactly" in decision.reason
 
 
 def test_a_line_that_is_not_understood_is_denied_with_what_to_do():
@@ -133,10 +156,15 @@ def test_an_explanation_shows_every_layers_word():
     policy = load_policy(
         profile="workspace",
         workspace="/ws",
-        texts=[("user", '[rules]\nallow = ["write_file(./x)"]'), ("project", '[rules]\ndeny = ["write_file(./out/**)"]')],
+        texts=[
+            ("user", '[rules]\nallow = ["write_file(./x)"]'),
+            ("project", '[rules]\ndeny = ["write_file(./out/**)"]'),
+        ],
         notebook_permissions={"allow": ["write_file(./**)"]},
     )
-    explanation = explain(policy, AccessRequest("a", "write_file", (path("out/a", Access.WRITE), path(".git/x", Access.WRITE))))
+    explanation = explain(
+        policy, AccessRequest("a", "write_file", (path("out/a", Access.WRITE), path(".git/x", Access.WRITE)))
+    )
     first, second = explanation.trails
     assert [(step.layer, step.effect, step.rule) for step in first.steps] == [
         ("floor", None, ""),
@@ -152,7 +180,7 @@ def test_an_explanation_shows_every_layers_word():
 def many_rules() -> str:
     paths = ", ".join(f'"read_file(./some/folder{n}/**)"' for n in range(100))
     commands = ", ".join(f'"terminal(tool{n} run *)"' for n in range(100))
-    return f"[rules]\nallow = [{paths}, {commands}]\ndeny = [\"read_file(./private/**)\", \"terminal(rm *)\"]\n"
+    return f'[rules]\nallow = [{paths}, {commands}]\ndeny = ["read_file(./private/**)", "terminal(rm *)"]\n'
 
 
 @pytest.mark.parametrize(
@@ -168,7 +196,11 @@ def many_rules() -> str:
 def test_deciding_is_fast(request_, microseconds):
     policies = [POLICY]
     if request_.tool != "write_file":
-        texts = [("user", many_rules()), ("system", '[rules]\ndeny = ["read_file(/root/**)"]'), ("project", many_rules())]
+        texts = [
+            ("user", many_rules()),
+            ("system", '[rules]\ndeny = ["read_file(/root/**)"]'),
+            ("project", many_rules()),
+        ]
         policies.append(load_policy(profile="workspace", workspace="/ws", texts=texts))
     limits = [microseconds, max(100, microseconds)]
     for policy, limit in zip(policies, limits, strict=False):

@@ -8,18 +8,82 @@ from host_bridge.policy.loading import load_policy
 from host_bridge.policy.model import Access, AccessRequest, Effect, PathResource
 
 PROTECTED = [
-    *(".git/hooks/pre-commit", ".git/config", ".git", "sub/.git/config", ".GIT/hooks/x", ".Git/Config", ".git./hooks/x", ".git /config"),
-    *(".g\u200bit/config", ".ｇit/config", ".gıt/config".replace("ı", "i"), ".git/modules/x/hooks/y", ".gitconfig", ".gitmodules"),
-    *(".vscode/tasks.json", ".VSCode/settings.json", ".idea/x", ".envrc", "a/.ENVRC", ".mcp.json", ".claude/settings.json", ".hermes/x"),
-    *("hermes.toml", "Hermes.TOML", "sub/hermes.toml", "my.policy.toml", "MY.Policy.Toml", ".bashrc", ".bash_profile", ".profile", ".zshrc"),
-    *(".zshenv", ".ssh/authorized_keys", ".ipython/profile_default/startup/x.py", ".jupyter/x.py", "jupyter_server_config.py"),
-    *("share/jupyter/kernels/hermes/kernel.json", ".config/fish/config.fish", ".devcontainer/devcontainer.json", ".husky/pre-commit"),
+    *(
+        ".git/hooks/pre-commit",
+        ".git/config",
+        ".git",
+        "sub/.git/config",
+        ".GIT/hooks/x",
+        ".Git/Config",
+        ".git./hooks/x",
+        ".git /config",
+    ),
+    *(
+        ".g\u200bit/config",
+        ".ｇit/config",
+        ".gıt/config".replace("ı", "i"),
+        ".git/modules/x/hooks/y",
+        ".gitconfig",
+        ".gitmodules",
+    ),
+    *(
+        ".vscode/tasks.json",
+        ".VSCode/settings.json",
+        ".idea/x",
+        ".envrc",
+        "a/.ENVRC",
+        ".mcp.json",
+        ".claude/settings.json",
+        ".hermes/x",
+    ),
+    *(
+        "hermes.toml",
+        "Hermes.TOML",
+        "sub/hermes.toml",
+        "my.policy.toml",
+        "MY.Policy.Toml",
+        ".bashrc",
+        ".bash_profile",
+        ".profile",
+        ".zshrc",
+    ),
+    *(
+        ".zshenv",
+        ".ssh/authorized_keys",
+        ".ipython/profile_default/startup/x.py",
+        ".jupyter/x.py",
+        "jupyter_server_config.py",
+    ),
+    *(
+        "share/jupyter/kernels/hermes/kernel.json",
+        ".config/fish/config.fish",
+        ".devcontainer/devcontainer.json",
+        ".husky/pre-commit",
+    ),
     *(".netrc", ".inputrc", ".bashrc.", "hermes.toml "),
-]  # fmt: skip
+]
 ORDINARY = [
-    *("a.py", "git/config", "x.git", "notes.git.md", ".gitignore", ".gitattributes", ".github/workflows/ci.yml", "hermes.toml.md"),
-    *("policy.toml", "vscode/x", "data/.hidden", "jupyter/x", "my.bashrc", ".editorconfig", "x/hermes_toml", "config/fish/x"),
-]  # fmt: skip
+    *(
+        "a.py",
+        "git/config",
+        "x.git",
+        "notes.git.md",
+        ".gitignore",
+        ".gitattributes",
+        ".github/workflows/ci.yml",
+        "hermes.toml.md",
+    ),
+    *(
+        "policy.toml",
+        "vscode/x",
+        "data/.hidden",
+        "jupyter/x",
+        "my.bashrc",
+        ".editorconfig",
+        "x/hermes_toml",
+        "config/fish/x",
+    ),
+]
 
 
 def written(path: str, profile: str = "workspace", tool: str = "write_file", relative: bool = True, **options):
@@ -74,11 +138,16 @@ def test_policy_files_in_force_and_what_the_session_depends_on_are_protected(tmp
     assert written("other.ipynb", "full", **options).effect is Effect.ALLOW
 
 
-@pytest.mark.parametrize("path", [".env", "a/.env", ".ENV", ".env.local", ".env/x", ".env.", "ｅ/.ｅnv", ".netrc", ".aws/credentials", ".npmrc"])
+@pytest.mark.parametrize(
+    "path",
+    [".env", "a/.env", ".ENV", ".env.local", ".env/x", ".env.", "ｅ/.ｅnv", ".netrc", ".aws/credentials", ".npmrc"],
+)
 def test_names_of_secrets_are_known_in_every_spelling(path):
     assert is_secret(path)
 
 
-@pytest.mark.parametrize("path", ["", "a.py", ".env.example", ".env.sample", "environment", "x.env", "proc/1/environ", "docs/.envx"])
+@pytest.mark.parametrize(
+    "path", ["", "a.py", ".env.example", ".env.sample", "environment", "x.env", "proc/1/environ", "docs/.envx"]
+)
 def test_other_names_are_no_secrets(path):
     assert not is_secret(path)

@@ -15,34 +15,69 @@ from host_bridge.policy.loading import load_policy
 from host_bridge.policy.model import Access, AccessRequest, Effect, PathResource, TextResource, UrlResource
 
 RULES = [
-    *("read_file", "read_file(./**)", "read_file(./data/**)", "read_file(./data/x.csv)", "read_file(/etc/*)", "read_file(./.env)"),
+    *(
+        "read_file",
+        "read_file(./**)",
+        "read_file(./data/**)",
+        "read_file(./data/x.csv)",
+        "read_file(/etc/*)",
+        "read_file(./.env)",
+    ),
     *("write_file", "write_file(./**)", "write_file(./out/*)", "patch(./**)", "search_files(./**)", "list_files(./**)"),
-    *("terminal", "terminal(git status *)", "terminal(git push *)", "terminal(ls)", "terminal(echo *)", "terminal(rm -rf x)"),
-    *("web_extract", "web_extract(domain:*.python.org)", "web_extract(url:https://example.org/a/**)", "web_search", "process", "mine"),
-]  # fmt: skip
+    *(
+        "terminal",
+        "terminal(git status *)",
+        "terminal(git push *)",
+        "terminal(ls)",
+        "terminal(echo *)",
+        "terminal(rm -rf x)",
+    ),
+    *(
+        "web_extract",
+        "web_extract(domain:*.python.org)",
+        "web_extract(url:https://example.org/a/**)",
+        "web_search",
+        "process",
+        "mine",
+    ),
+]
 REQUESTS = [
-    *((tool, (PathResource(f"/ws/{path}", path, Access.READ),)) for tool in ("read_file", "search_files", "list_files")
-      for path in ("", "data", "data/x.csv", "DATA/x.csv", "src/a.py", ".env", "a\u202eb")),
-    *((tool, (PathResource(f"/ws/{path}", path, Access.WRITE),)) for tool in ("write_file", "patch")
-      for path in ("out/a", "data/x.csv", ".git/hooks/x", "hermes.toml")),
+    *(
+        (tool, (PathResource(f"/ws/{path}", path, Access.READ),))
+        for tool in ("read_file", "search_files", "list_files")
+        for path in ("", "data", "data/x.csv", "DATA/x.csv", "src/a.py", ".env", "a\u202eb")
+    ),
+    *(
+        (tool, (PathResource(f"/ws/{path}", path, Access.WRITE),))
+        for tool in ("write_file", "patch")
+        for path in ("out/a", "data/x.csv", ".git/hooks/x", "hermes.toml")
+    ),
     ("read_file", (PathResource("/etc/passwd", None, Access.READ),)),
     ("patch", (PathResource("/ws/out/a", "out/a", Access.WRITE), PathResource("/ws/b", "b", Access.WRITE))),
-    *(("terminal", resources(line, "/ws")) for line in ("git status -s", "git push", "ls; rm -rf x", "echo hi", "echo $x", "sudo rm -rf x")),
-    ("web_extract", (UrlResource("https", "docs.python.org", 443, "/"), UrlResource("https", "example.org", 443, "/a/b"))),
+    *(
+        ("terminal", resources(line, "/ws"))
+        for line in ("git status -s", "git push", "ls; rm -rf x", "echo hi", "echo $x", "sudo rm -rf x")
+    ),
+    (
+        "web_extract",
+        (UrlResource("https", "docs.python.org", 443, "/"), UrlResource("https", "example.org", 443, "/a/b")),
+    ),
     ("web_extract", (UrlResource("https", "python.org", 443, "/"),)),
     ("web_search", (TextResource("weather"),)),
     ("process", ()),
     ("mine", ()),
     ("unknown", ()),
-]  # fmt: skip
+]
 
 untimed = settings(deadline=None, max_examples=60)  # how long an example takes is the machine's business
 
 rule_lists = st.lists(st.sampled_from(RULES), max_size=5)
-tables = st.fixed_dictionaries({}, optional={name: rule_lists for name in ("allow", "ask", "deny", "ask_unless_allowed")})
+tables = st.fixed_dictionaries({}, optional=dict.fromkeys(("allow", "ask", "deny", "ask_unless_allowed"), rule_lists))
 layers = st.tuples(tables, tables)
 requests = st.builds(
-    lambda request, principal: AccessRequest(principal, *request), st.sampled_from(REQUESTS), st.sampled_from(["a", "b", "c"])
+    lambda request, principal: AccessRequest(principal, *request),
+    st.sampled_from(REQUESTS),
+    st.sampled_from(["a", "b", "c"]),
 )
 
 
@@ -100,7 +135,9 @@ def test_the_order_of_sources_and_rules_never_matters(first, second, request):
 @given(layers, requests)
 def test_a_call_is_allowed_only_if_each_of_its_resources_is(user, request):
     policy = load_policy(profile="read-only", texts=[("user", toml(*user))])
-    alone = [decide(policy, AccessRequest(request.principal, request.tool, (resource,))) for resource in request.resources]
+    alone = [
+        decide(policy, AccessRequest(request.principal, request.tool, (resource,))) for resource in request.resources
+    ]
     if alone:
         assert decide(policy, request).effect == max(decision.effect for decision in alone)
 
@@ -108,7 +145,9 @@ def test_a_call_is_allowed_only_if_each_of_its_resources_is(user, request):
 @untimed
 @given(layers, layers, requests)
 def test_an_explanation_agrees_with_the_decision(user, constraint, request):
-    policy = load_policy(profile="read-only", texts=[("user", toml(*user)), ("project", toml(*constraint))], workspace="/ws")
+    policy = load_policy(
+        profile="read-only", texts=[("user", toml(*user)), ("project", toml(*constraint))], workspace="/ws"
+    )
     explanation = explain(policy, request)
     assert explanation.decision == decide(policy, request)
     effects = [step.effect for trail in explanation.trails for step in trail.steps if step.effect is not None]
@@ -183,7 +222,12 @@ def test_an_agents_section_adds_to_the_general_rules_for_that_agent_only():
 
 
 def test_a_general_deny_holds_for_an_agent_whose_section_allows():
-    texts = [("user", 'version = 1\n[rules]\ndeny = ["terminal(make *)"]\n[agents.a.rules]\nallow = ["terminal(make docs)"]\n')]
+    texts = [
+        (
+            "user",
+            'version = 1\n[rules]\ndeny = ["terminal(make *)"]\n[agents.a.rules]\nallow = ["terminal(make docs)"]\n',
+        )
+    ]
     assert effect(texts, "terminal", *resources("make docs", "/ws"), principal="a") is Effect.DENY
 
 
@@ -203,7 +247,9 @@ def test_only_the_profile_full_allows_every_tool():
 
 
 def test_rules_about_commands_mean_the_workspace():
-    policy = load_policy(profile="workspace", workspace="/ws", texts=[("user", '[rules]\nallow = ["terminal(make test)"]')])
+    policy = load_policy(
+        profile="workspace", workspace="/ws", texts=[("user", '[rules]\nallow = ["terminal(make test)"]')]
+    )
 
     def decided(line, folder):
         return decide(policy, AccessRequest("a", "terminal", resources(line, folder)))

@@ -172,7 +172,11 @@ def test_check_says_what_is_in_a_file(tmp_path):
 def test_a_profile_loads_and_states_its_version(profile):
     policy = load_policy(profile=profile)
     assert policy.authority.rules
-    text = Path(sys.modules["host_bridge.policy.loading"].__file__).parent.joinpath("profiles", f"{profile}.toml").read_text()
+    text = (
+        Path(sys.modules["host_bridge.policy.loading"].__file__)
+        .parent.joinpath("profiles", f"{profile}.toml")
+        .read_text()
+    )
     assert tomllib.loads(text)["version"] == 1
 
 
@@ -196,7 +200,10 @@ def test_the_profiles_travel_in_the_wheel(tmp_path):
     pytest.importorskip("hatchling")
     root = Path(__file__).parents[3]
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=root, check=True, timeout=300
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=root,
+        check=True,
+        timeout=300,
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())

@@ -225,7 +225,9 @@ def test_a_deny_rule_for_a_command_leaves_others_alone():
     assert not matches("terminal(git push *)", command("git", "status"), Clause.DENY)
 
 
-@pytest.mark.parametrize("text", ["rm $X", "a > x; rm -rf y", "r''m x > y", "\\rm x", "$(echo rm) x", "/bin/r? x", "x=rm"])
+@pytest.mark.parametrize(
+    "text", ["rm $X", "a > x; rm -rf y", "r''m x > y", "\\rm x", "$(echo rm) x", "/bin/r? x", "x=rm"]
+)
 def test_a_deny_rule_applies_to_a_line_that_may_contain_its_command(text):
     assert matches("terminal(rm *)", CommandResource(None, text, "/ws"), Clause.DENY)
 
@@ -318,7 +320,9 @@ def test_a_quoted_word_means_itself_and_nothing_else(word):
 
 def test_every_entry_of_the_table_is_used_and_names_hazards():
     for name, habit in HABITS.items():
-        hazards = find_hazards((name, *(f"-{letter}" for letter in habit.short), *habit.words, *(f"--{n}" for n in habit.long)))
+        hazards = find_hazards(
+            (name, *(f"-{letter}" for letter in habit.short), *habit.words, *(f"--{n}" for n in habit.long))
+        )
         assert hazards.whole or hazards.indices or habit.find or habit.operands is not None, name
         assert name == name.lower()
 

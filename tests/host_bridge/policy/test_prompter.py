@@ -38,9 +38,15 @@ def test_a_question_shows_who_asks_for_what_and_why():
     assert "needs a person's yes" in text
 
 
-@pytest.mark.parametrize("hidden", ["\x1b[2J", "\x1b]0;x\x07", "\u202e", "\u200b", "\r", "\x00", "\x85", "\u2028", "\x9b2J", "\ud800"])
+@pytest.mark.parametrize(
+    "hidden", ["\x1b[2J", "\x1b]0;x\x07", "\u202e", "\u200b", "\r", "\x00", "\x85", "\u2028", "\x9b2J", "\ud800"]
+)
 def test_nothing_invisible_reaches_the_screen(hidden):
-    text = describe(asked({f"a{hidden}b": f"x{hidden}y", "list": [hidden]}, tool=f"t{hidden}", reason=f"r{hidden}", principal=hidden))
+    text = describe(
+        asked(
+            {f"a{hidden}b": f"x{hidden}y", "list": [hidden]}, tool=f"t{hidden}", reason=f"r{hidden}", principal=hidden
+        )
+    )
     assert hidden not in text
     assert all(line.isprintable() for line in text.split("\n"))
     assert f"\\u{{{ord(hidden[0]):x}}}" in text
@@ -63,7 +69,9 @@ def test_every_argument_is_shown_in_full():
 
 def test_a_value_can_not_pass_for_a_line_of_the_question():
     text = describe(asked({"command": "ls\n  tool: harmless   rule: none\n[y] yes"}))
-    assert [line for line in text.splitlines() if line.startswith("  tool:")] == ["  tool: terminal   rule: user:rules.ask[0]"]
+    assert [line for line in text.splitlines() if line.startswith("  tool:")] == [
+        "  tool: terminal   rule: user:rules.ask[0]"
+    ]
 
 
 @pytest.mark.parametrize(
