@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.hazards import HABITS, find_hazards
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
-from host_bridge.policy.urls import DEFAULT_PORTS
+from host_bridge.policy.origins import DEFAULT_PORTS
 
 _SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./^~-]+")
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")

@@ -11,9 +11,9 @@ import re
 from urllib.parse import unquote
 
 from host_bridge.policy.model import UrlResource
+from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.patterns import PatternError
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\*|\[[0-9a-f:.]+\]")
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[^\]]*\]|[^/:?#@]*)(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
