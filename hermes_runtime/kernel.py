@@ -14,9 +14,11 @@ ipykernel, with what a notebook of this product needs and without what was measu
 
 from __future__ import annotations
 
-import importlib.metadata
+import functools
+import pathlib
 import platform
 import signal
+import sys
 import threading
 import warnings
 from types import FrameType
@@ -145,11 +147,13 @@ class HermesKernel(IPythonKernel):
         }
 
 
+@functools.cache
 def _version() -> str:
-    try:
-        return importlib.metadata.version("hermes-runtime")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"  # the packages were put on the path without their distribution
+    """Give the distribution's version by the name of its metadata folder; importlib.metadata takes 5 ms to load."""
+    for folder in sys.path:
+        for path in pathlib.Path(folder).glob("hermes_runtime-*.dist-info"):
+            return path.name.removeprefix("hermes_runtime-").removesuffix(".dist-info")
+    return "0"  # the packages were put on the path without their distribution
 
 
 def _is_main_thread() -> bool:
