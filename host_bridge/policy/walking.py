@@ -110,6 +110,7 @@ class Walk:
                 on_error.pop_all()
                 return None
             if self._pending:  # if only a slash
+                self._refuse_to_leave(self._pending[::-1])
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             end = Walked(self._names, descriptor, status, os.dup(self._here()))
             on_error.pop_all()
@@ -146,11 +147,21 @@ class Walk:
     def _at_missing(self, name: str) -> Walked:
         rest = [name, *(rest for rest in reversed(self._pending) if rest not in ("", "."))]
         if ".." in rest:
+            self._refuse_to_leave(rest)
             # What does not exist has no parent; guessing one is how two readers of a path come to differ. Outside of the
             # workspace, whether something exists is not for everybody to know.
             message = f"{quoted(self._asked)} goes back by '..' from what can't be entered: leave out the detour"
             raise NotFoundError(message) if self._beneath else DeniedError(message, rule_id=RULE_ID)
         return Walked([*self._names, *rest], None, None, os.dup(self._here()), len(rest))
+
+    def _refuse_to_leave(self, rest: list[str]) -> None:
+        """Refuse what would leave the start if all of `rest` were folders, whether or not they are."""
+        depth = len(self._names)
+        for name in rest:
+            if name not in ("", "."):
+                depth += -1 if name == ".." else 1
+            if depth < 0 and self._beneath:
+                raise left_workspace(self._asked)
 
     def _at_folder(self) -> Walked:
         descriptor = os.dup(self._here())
