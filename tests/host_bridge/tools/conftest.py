@@ -93,13 +93,18 @@ class FakeContext:
         callback()
 
     def emit(self, stream: str, data: bytes | bytearray | memoryview) -> None:
+        left = memoryview(data)
         with self._changed:
-            self._changed.wait_for(lambda: self._error is not None or self._credit is None or self._credit >= len(data))
-            self.check()
-            if self._credit is not None:
-                self._credit -= len(data)
-            self.chunks.append((stream, bytes(data)))
-            self._changed.notify_all()
+            while left:
+                self._changed.wait_for(lambda: self._error is not None or self._credit != 0)
+                if self._error is not None:
+                    raise self._error
+                size = len(left) if self._credit is None else min(len(left), self._credit)
+                if self._credit is not None:
+                    self._credit -= size
+                self.chunks.append((stream, bytes(left[:size])))
+                left = left[size:]
+                self._changed.notify_all()
 
     def body(self) -> Iterator[bytes]:
         for piece in self._upload:

@@ -314,6 +314,7 @@ class TestBounds:
             assert document["error"]
         assert time.monotonic() - started < 8
 
+    @pytest.mark.slow
     def test_a_page_that_takes_too_much_memory_ends_alone(
         self, serve: Serve, allow: Any, extract: Extract, session: Any
     ) -> None:
