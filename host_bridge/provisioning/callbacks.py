@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from host_bridge import control
 from host_bridge.control import Answer, Asked, ControlMessage, HostToolReply, HostToolRequest
@@ -115,6 +118,23 @@ class Callbacks:
             self._send(message)
         except SessionError as error:
             _log.debug("nobody waits for this any more: %s", error)
+
+
+def one_at_a_time(prompter: Prompter) -> Prompter:
+    """Give a prompter that has one question on the screen at a time; the others wait their turn, each until its own end."""
+    turn = threading.Lock()
+
+    def ask(question: Asked) -> str:
+        deadline = time.monotonic() + question.timeout_seconds
+        if not turn.acquire(timeout=question.timeout_seconds):
+            return "no"
+        try:
+            left = deadline - time.monotonic()
+            return prompter(msgspec.structs.replace(question, timeout_seconds=left)) if left > 0 else "no"
+        finally:
+            turn.release()
+
+    return ask
 
 
 def describe(tools: Sequence[HostTool]) -> tuple[dict[str, Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -35,6 +36,10 @@ class KernelSite:
     kernelspec_profile: str = ""
 
 
+_open: set[KernelSession] = set()
+"""Those not closed. A program that forgets a kernel still ends it in order when it exits."""
+
+
 class KernelSession:
     """One kernel's run directory and session. Its methods may block; call them off an event loop.
 
@@ -54,9 +59,11 @@ class KernelSession:
         self._options = options
         self._site = site
         self._prompter = prompter
+        self._maker = os.getpid()
         self._kernel: ProcessIdentity | None = None
         self.run = RunDirectory()
         self.session = self._new_session()
+        _open.add(self)
 
     @property
     def config(self) -> SessionConfig:
@@ -136,6 +143,9 @@ class KernelSession:
 
     def close(self) -> None:
         """End the session and remove the run directory. May be called again."""
+        _open.discard(self)
+        if os.getpid() != self._maker:
+            return  # a forked child has a copy of this object, and nothing of what it stands for
         self.end_kernel()
         self.session.close()
         self.run.remove()
@@ -150,6 +160,12 @@ class KernelSession:
                 f"the session of this kernel is over, and with it the count of what it used ({self.session.failure}); "
                 "shut the kernel down and start another"
             )
+
+
+@atexit.register
+def _close_forgotten() -> None:
+    for forgotten in list(_open):
+        forgotten.close()
 
 
 def kernel_site(kwargs: Mapping[str, object], kernelspec_profile: str) -> KernelSite:

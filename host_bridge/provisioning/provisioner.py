@@ -21,6 +21,7 @@ from traitlets import CaselessStrEnum, Unicode
 
 from host_bridge.config import load_config
 from host_bridge.errors import ConfigurationError, SessionError
+from host_bridge.provisioning.callbacks import one_at_a_time
 from host_bridge.provisioning.environment import kernel_environment
 from host_bridge.provisioning.kernel_session import KernelSession, kernel_site
 from host_bridge.provisioning.lifeline import Lifeline
@@ -163,7 +164,7 @@ class HermesProvisioner(LocalProvisioner):
             return None
         from host_bridge.policy.prompter import terminal_prompter
 
-        return terminal_prompter
+        return one_at_a_time(terminal_prompter)
 
     def _confined(self, prepared: dict[str, Any], kernel: KernelSession) -> dict[str, Any]:
         config = kernel.config

@@ -248,6 +248,11 @@ def test_a_server_starts_interrupts_restarts_and_ends_kernels(machine: Machine, 
             server.request("POST", f"/api/kernels/{kernel_id}/restart")
         async with channels(server, kernel_id) as kernel:
             assert await kernel.run(CALL) == "hello"
+            await kernel.send("import os; os._exit(1)")
+            while (message := await kernel.receive())["content"].get("execution_state") != "restarting":
+                assert message["msg_type"] != "error"
+        async with channels(server, kernel_id) as kernel:
+            assert await kernel.run(CALL) == "hello"
 
     kernel_id = server.request("POST", "/api/kernels", {"name": "hermes", "path": "in.ipynb"})["id"]
     asyncio.run(use(kernel_id))

@@ -382,12 +382,33 @@ def test_a_killed_host_takes_everything_along_but_files_and_those_go_at_the_next
     machine.wait_until_clean()
 
 
-def test_a_host_that_forgets_its_kernel_leaves_no_folder(machine: Machine) -> None:
+def test_a_host_that_forgets_its_kernel_still_ends_it_in_order(machine: Machine) -> None:
     subprocess.run(
         [sys.executable, "-c", HOST], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60
     )
     machine.wait_until_clean(files=False)
     assert machine.run_directories() == []
+    (log,) = machine.audit.iterdir()
+    assert '"session_closed"' in log.read_text().splitlines()[-1]
+
+
+def test_a_forked_child_of_the_host_ends_nothing(machine: Machine, start: Callable[..., Kernel]) -> None:
+    kernel = start()
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.provisioner._kernel.close()  # type: ignore[union-attr] - what its exit would do
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert kernel.run(CALL) == "hello"
+
+
+def test_the_provisioner_brings_nothing_of_the_executor_along() -> None:
+    script = "import sys, host_bridge.provisioning.provisioner; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    heavy = {"papermill", "nbformat", "nbclient", "IPython", "httpx", "ddgs", "scrapbook", "pandas"}
+    assert heavy.isdisjoint(done.stdout.split())
 
 
 def test_a_sweep_spares_what_lives(machine: Machine, start: Callable[..., Kernel]) -> None:

@@ -14,6 +14,7 @@ from host_bridge.control import Asked, SessionConfig
 from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, PolicyError, SessionError
 from host_bridge.provisioning import session as session_module
 from host_bridge.provisioning import spawning
+from host_bridge.provisioning.callbacks import one_at_a_time
 from host_bridge.provisioning.options import HostTool
 from host_bridge.provisioning.session import BridgeSession
 
@@ -270,3 +271,39 @@ def test_the_process_inherits_no_secret_and_no_descriptor(
     assert b"hunter" not in environment
     assert "/etc/hostname" not in open_files
     assert os.getsid(session.pid or 0) == session.pid
+
+
+def question(number: int, timeout_seconds: float) -> Asked:
+    return Asked(
+        question_id=str(number),
+        tool="t",
+        shown={},
+        rule_id="",
+        reason="",
+        principal="",
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def test_questions_for_one_terminal_take_turns_within_their_own_time() -> None:
+    asking, go_on = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def prompter(one: Asked) -> str:
+        asked.append(one.question_id)
+        assert one.timeout_seconds <= READY_SECONDS
+        asking.set()
+        assert go_on.wait(READY_SECONDS)
+        return "once"
+
+    ask = one_at_a_time(prompter)
+    answers: list[str] = []
+    first = threading.Thread(target=lambda: answers.append(ask(question(1, READY_SECONDS))))
+    first.start()
+    assert asking.wait(READY_SECONDS)
+    assert ask(question(2, 0.05)) == "no"
+    go_on.set()
+    first.join()
+    assert answers == ["once"]
+    assert ask(question(3, READY_SECONDS)) == "once"
+    assert asked == ["1", "3"]
