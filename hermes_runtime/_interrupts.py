@@ -14,7 +14,7 @@ import socket
 
 
 class SignalWakeup:
-    """Wakes an event loop whenever a signal arrives. Make it and use it in the main thread."""
+    """Wakes an event loop whenever a signal arrives, until the process ends. Make it and use it in the main thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -32,16 +32,6 @@ class SignalWakeup:
         other = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         if other not in (-1, self._writer.fileno()):
             signal.set_wakeup_fd(other, warn_on_full_buffer=False)
-
-    def close(self) -> None:
-        """Let go of the loop and of the signals."""
-        other = signal.set_wakeup_fd(-1)
-        if other not in (-1, self._writer.fileno()):
-            signal.set_wakeup_fd(other, warn_on_full_buffer=False)
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._reader.fileno())
-        self._reader.close()
-        self._writer.close()
 
     def _drain(self) -> None:
         # Which signal it was is the Python handler's business, and it runs as soon as this thread is awake.

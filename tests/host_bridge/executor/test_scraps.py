@@ -7,6 +7,7 @@ import io
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from host_bridge.executor import scrap_notes
 from host_bridge.executor.documents import UnreadableNotebookError
 from host_bridge.executor.scraps import collect_outputs, plain_json, read_scraps, scrap_values
 
@@ -152,6 +154,15 @@ def test_types_of_libraries_are_told_and_not_made() -> None:
     scrap = noted([1, 2], [[], "numpy", ["int8", [2]]])
     assert scrap.data == [1, 2]
     assert scrap.metadata["notes"] == [[[], "numpy", ["int8", [2]]]]
+
+
+def test_the_documentation_lists_every_kind_of_note() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "scraps.md").read_text(encoding="utf-8")
+    table = page.partition("| kind |")[2].partition("\n\n")[0]
+    documented = {
+        word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1] if "|" in row else "")
+    }
+    assert documented == {*scrap_notes._RESTORERS, "numpy", "dataframe"}
 
 
 json_values = st.recursive(
