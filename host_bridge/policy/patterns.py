@@ -26,6 +26,11 @@ MAX_RULE_CHARACTERS = 8192  # as long as the longest command line that is unders
 
 EVERY_TOOL = "*"
 
+Pieces = list[str | None]
+"""Literal text, and None for each wildcard."""
+
+_ANY_FOLDERS: Pieces = [None, None]
+
 
 class PatternError(ValueError):
     """A rule that can't be meant; the text says what to write instead."""
@@ -149,8 +154,8 @@ def parse_path(pattern: str) -> PathPattern:
             raise PatternError(f"{pattern!r}: ** stands for whole folders; write it alone between slashes")
     anchor = "" if absolute else r"\."
     pieces = [_pieces(name) for name in names]
-    narrow = anchor + _path_regex(pieces, folded=False)
-    generous = anchor + _path_regex(pieces, folded=True) + "(?:/.*)?"
+    narrow = anchor + _path_regex(pieces)
+    generous = anchor + _path_regex([[piece and fold(piece) for piece in parts] for parts in pieces]) + "(?:/.*)?"
     has_wildcard = any(None in parts for parts in pieces)
     literal = None if has_wildcard else "/".join(["" if absolute else ".", *("".join(map(str, p)) for p in pieces)])
     return PathPattern(narrow, generous, literal)
@@ -160,11 +165,11 @@ def _split_path(pattern: str) -> list[str]:
     return pattern.split("/") if pattern else []
 
 
-def _pieces(name: str) -> list[str | None]:
+def _pieces(name: str) -> Pieces:
     """Split one name into literal text and None for each wildcard (`**` is one)."""
     if name == "**":
         return [None, None]
-    pieces: list[str | None] = []
+    pieces: Pieces = []
     literal = ""
     characters = iter(name)
     for character in characters:
@@ -180,16 +185,46 @@ def _pieces(name: str) -> list[str | None]:
     return [*pieces, literal] if literal or not pieces else pieces
 
 
-def _path_regex(names: list[list[str | None]], *, folded: bool) -> str:
-    regex = ""
-    for position, pieces in enumerate(names):
-        if pieces == [None, None]:
-            regex += "(?:/.*)?" if position == len(names) - 1 else "(?:/[^/]+)*"
-        elif pieces == [None]:
-            regex += "/[^/]+"
+def _path_regex(names: list[Pieces]) -> str:
+    segments: list[list[Pieces]] = [[]]
+    for pieces in names:
+        if pieces == _ANY_FOLDERS:
+            segments.append([])
         else:
-            texts = ((fold(piece) if folded else piece) if piece is not None else None for piece in pieces)
-            regex += "/" + "".join("[^/]*" if text is None else re.escape(text) for text in texts)
+            segments[-1].append(pieces)
+    first, *others = segments
+    regex = _names_regex(first)
+    if not others:
+        return regex
+    *middle, last = others
+    # As early as possible is always right for a part between two `**`, so it need not be tried anywhere else.
+    regex += "".join(f"(?>(?:/[^/]+)*?{_names_regex(segment)})" for segment in middle if segment)
+    return regex + (f"(?:/[^/]+)*{_names_regex(last)}" if last else "(?:/.*)?")
+
+
+def _names_regex(names: list[Pieces]) -> str:
+    return "".join(f"/{'[^/]+' if pieces == [None] else glob_regex(pieces, '[^/]')}(?![^/])" for pieces in names)
+
+
+def glob_regex(pieces: Pieces, character: str) -> str:
+    """Give a regular expression for literal text with wildcards (None) between, to be matched up to some end.
+
+    It takes time proportional to the text's length whatever the pattern: a notebook brings patterns of its own.
+    """
+    joined = [
+        piece for position, piece in enumerate(pieces) if piece is not None or pieces[position - 1 : position] != [None]
+    ]
+    regex = ""
+    for position, piece in enumerate(joined):
+        after_wildcard = position > 0 and joined[position - 1] is None
+        if piece is None:
+            regex += f"{character}*" if position == len(joined) - 1 else ""
+        elif not after_wildcard:
+            regex += re.escape(piece)
+        elif position == len(joined) - 1:
+            regex += f"{character}*{re.escape(piece)}"
+        else:
+            regex += f"(?>{character}*?{re.escape(piece)})"
     return regex
 
 
@@ -198,5 +233,7 @@ def _path_regex(names: list[list[str | None]], *, folded: bool) -> str:
 
 def parse_text(pattern: str, *, generous: bool) -> re.Pattern[str]:
     """Compile a text pattern: `*` is anything, the rest is literal."""
-    parts = (re.escape(fold(part) if generous else part) for part in pattern.split("*"))
-    return re.compile(".*".join(parts), re.DOTALL)
+    pieces: Pieces = []
+    for part in pattern.split("*"):
+        pieces += [fold(part) if generous else part, None]
+    return re.compile(glob_regex([piece for piece in pieces[:-1] if piece != ""], "."), re.DOTALL)

@@ -14,6 +14,10 @@ from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.patterns import PatternError
 
+# Together they bound how long a comparison takes: a notebook brings patterns of its own.
+MAX_WILDCARDS = 2
+MAX_MATCHED_CHARACTERS = 2048
+
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\*|\[[0-9a-f:.]+\]")
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[^\]]*\]|[^/:?#@]*)(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
@@ -43,7 +47,11 @@ class UrlPattern:
             return False
         if url.port != (self.port or default_port) or not self._means_host(url.host, generous=False):
             return False
-        return self.path is None or (_is_plain(url.path) and self.path.fullmatch(url.path) is not None)
+        if self.path is None:
+            return True
+        if len(url.path) > MAX_MATCHED_CHARACTERS or not _is_plain(url.path):
+            return False
+        return self.path.fullmatch(url.path) is not None
 
     def may_mean(self, url: UrlResource) -> bool:
         """Whether a `deny` or `ask` rule applies to this URL."""
@@ -53,7 +61,9 @@ class UrlPattern:
             return False
         if not self._means_host(url.host, generous=True):
             return False
-        return self.path is None or not _is_plain(url.path) or self.path.match(unquote(url.path)) is not None
+        if self.path is None or len(url.path) > MAX_MATCHED_CHARACTERS or not _is_plain(url.path):
+            return True
+        return self.path.match(unquote(url.path)) is not None
 
     def _means_host(self, host: str, *, generous: bool) -> bool:
         if self.host == "*":
@@ -95,10 +105,11 @@ def _host(text: str, pattern: str) -> str:
 def _path(text: str, pattern: str) -> re.Pattern[str]:
     if ".." in text.split("/") or "\\" in text:
         raise PatternError(f"{pattern!r}: write the path plainly, without '..' and backslashes")
-    parts = (
-        ".*" if part == "**" else "[^/?]*" if part == "*" else re.escape(part) for part in re.split(r"(\*\*|\*)", text)
-    )
-    return re.compile("".join(parts), re.DOTALL)
+    parts = re.split(r"(\*\*+|\*)", text)
+    if len(parts) // 2 > MAX_WILDCARDS:
+        raise PatternError(f"{pattern!r}: more than {MAX_WILDCARDS} wildcards in one path; leave some out")
+    regexes = ("[^/?]*" if part == "*" else ".*" if part.startswith("**") else re.escape(part) for part in parts)
+    return re.compile("".join(regexes), re.DOTALL)
 
 
 def _is_plain(path: str) -> bool:

@@ -8,12 +8,17 @@ elsewhere or change settings (`host_bridge.policy.hazards`); a rule that spells 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Sequence
 
 from host_bridge.policy.hazards import Hazards, find_hazards, runs_its_arguments
-from host_bridge.policy.patterns import PatternError, fold
+from host_bridge.policy.patterns import PatternError, Pieces, fold, glob_regex
+
+# Together they bound how long a comparison takes: a notebook brings patterns of its own.
+MAX_WILDCARDS = 2
+MAX_MATCHED_CHARACTERS = 2048
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _QUOTE_TO_MEAN = frozenset("?[]{}$`;|&<>()")
@@ -39,7 +44,7 @@ class Word:
         """Whether an argument is what an `allow` rule means by this word."""
         if self.narrow is None:
             return argument == self.literal
-        if ".." in argument and ".." in argument.split("/"):
+        if len(argument) > MAX_MATCHED_CHARACTERS or (".." in argument and ".." in argument.split("/")):
             return False
         return self.narrow.fullmatch(argument) is not None
 
@@ -103,14 +108,24 @@ class CommandPattern:
         A word can only come from the line's own characters or from an expansion, so a line with an expansion may contain
         anything.
         """
-        if _EXPANSIONS.search(text):
+        tokens = _tokens_of(text)
+        if tokens is None:
             return True
-        tokens = [fold(token) for token in _SEPARATORS.split(re.sub(r"[\\'\"]", "", text)) if token]
         first, *others = self.words
-        return any(
-            (first.may_mean(token) or first.may_mean(_base(token))) and _in_order(others, tokens[position + 1 :])
-            for position, token in enumerate(tokens)
-        )
+        for position, token in enumerate(tokens):
+            if first.may_mean(token) or first.may_mean(_base(token)):
+                return _in_order(
+                    others, tokens[position + 1 :]
+                )  # from the earliest on, everything that could follow does
+        return False
+
+
+@functools.lru_cache(maxsize=8)  # every deny rule looks at the same line
+def _tokens_of(text: str) -> tuple[str, ...] | None:
+    """Give the folded words a line may consist of; None when an expansion could make others."""
+    if _EXPANSIONS.search(text):
+        return None
+    return tuple(fold(token) for token in _SEPARATORS.split(re.sub(r"[\\'\"]", "", text)) if token)
 
 
 def parse_command(pattern: str) -> CommandPattern:
@@ -144,13 +159,10 @@ def check_allowable(pattern: CommandPattern, text: str) -> None:
         )
 
 
-_Token = list[str | None]
-
-
-def _tokens(pattern: str) -> list[_Token]:
+def _tokens(pattern: str) -> list[Pieces]:
     """Split into words, each a list of literal pieces and None for every wildcard."""
-    tokens: list[_Token] = []
-    current: _Token = []  # a quote puts an empty piece in, so that '' is a word and a quoted # no number
+    tokens: list[Pieces] = []
+    current: Pieces = []  # a quote puts an empty piece in, so that '' is a word and a quoted # no number
     quote = ""
     characters = iter(pattern)
     for character in characters:
@@ -180,29 +192,35 @@ def _tokens(pattern: str) -> list[_Token]:
     return [*tokens, current] if current else tokens
 
 
-def _word(token: _Token) -> Word:
+def _word(token: Pieces) -> Word:
     if token == [None]:
         return _ANY
     if token == ["#"]:
         return _WHOLE_NUMBER
     if None not in token:
         return Word("".join(piece for piece in token if piece is not None))
+    pieces = _joined(token)
+    if sum(literal is None for _, literal in pieces) > MAX_WILDCARDS:
+        raise PatternError(f"more than {MAX_WILDCARDS} wildcards in one word; leave some out")
     # Two stars in a row reach over slashes, one doesn't.
-    narrow = "" if next(filter(lambda piece: piece != "", token)) == "-" else "(?!-)"
-    generous = ""
-    position = 0
-    while position < len(token):
-        piece = token[position]
-        if piece is None:
-            double = token[position + 1 : position + 2] == [None]
-            narrow += ".*" if double else "[^/]*"
-            generous += ".*"
-            position += double
-        else:
-            narrow += re.escape(piece)
-            generous += re.escape(fold(piece))
-        position += 1
-    return Word(None, re.compile(narrow, re.DOTALL), re.compile(generous, re.DOTALL))
+    narrow = "".join(
+        re.escape(text) if literal is not None else "[^/]*" if text == "*" else ".*" for text, literal in pieces
+    )
+    may_be_option = pieces[0][1] is not None and pieces[0][0].startswith("-")
+    generous = glob_regex([None if literal is None else fold(literal) for _, literal in pieces], ".")
+    return Word(
+        None, re.compile(narrow if may_be_option else f"(?!-){narrow}", re.DOTALL), re.compile(generous, re.DOTALL)
+    )
+
+
+def _joined(token: Pieces) -> list[tuple[str, str | None]]:
+    """Give runs of literal text as `(text, text)` and runs of stars as `(stars, None)`."""
+    runs = itertools.groupby((piece for piece in token if piece != ""), key=lambda piece: piece is None)
+    joined: list[tuple[str, str | None]] = []
+    for is_wildcard, run in runs:
+        text = "".join("*" if piece is None else piece for piece in run)
+        joined.append((text[:2], None) if is_wildcard else (text, text))
+    return joined
 
 
 def _in_order(words: Sequence[Word], folded: Sequence[str]) -> bool:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import time
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from host_bridge.policy.hazards import HABITS, find_hazards
 from host_bridge.policy.layers import Clause, Matcher, Rule
-from host_bridge.policy.model import Access, CommandResource, PathResource, TextResource
+from host_bridge.policy.model import Access, CommandResource, PathResource, TextResource, UrlResource
 from host_bridge.policy.patterns import PatternError, parse_rule
 from host_bridge.policy.remedies import quoted
 from host_bridge.policy.words import parse_command
@@ -335,3 +339,82 @@ def test_versioned_interpreters_are_known():
 def test_a_rule_is_taken_apart_at_its_first_parenthesis():
     assert parse_rule("terminal(echo 'a)')").pattern == "echo 'a)'"
     assert parse_rule("*").tool == "*"
+
+
+# against a slow matcher that can't be wrong -----------------------------------------------------------------------------
+
+
+def slow_name(pattern: str, name: str) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "*":
+        return any(slow_name(pattern[1:], name[position:]) for position in range(len(name) + 1))
+    return name[:1] == pattern[0] and slow_name(pattern[1:], name[1:])
+
+
+def slow_path(patterns: list[str], names: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(slow_path(patterns[1:], names[position:]) for position in range(len(names) + 1))
+    return bool(names) and slow_name(patterns[0], names[0]) and slow_path(patterns[1:], names[1:])
+
+
+name_patterns = st.one_of(st.just("**"), st.text("ab*", min_size=1, max_size=5).filter(lambda text: "**" not in text))
+
+
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(name_patterns, min_size=1, max_size=6), st.lists(st.text("ab", min_size=1, max_size=5), max_size=6))
+def test_a_path_pattern_means_what_a_slow_matcher_says(patterns, names):
+    assert matches(f"read_file(./{'/'.join(patterns)})", inside("/".join(names))) == slow_path(patterns, names)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.text("ab*", min_size=1, max_size=8), st.text("ab", max_size=10))
+def test_a_text_pattern_means_what_a_slow_matcher_says(pattern, text):
+    assert matches(f"web_search({pattern})", TextResource(text)) == slow_name(pattern, text)
+    assert matches(f"web_search({pattern})", TextResource(text.upper()), Clause.DENY) == slow_name(pattern, text)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.text("ab/*", min_size=1, max_size=6).filter(lambda text: text.count("*") <= 2), st.text("ab/", max_size=8))
+def test_a_word_with_wildcards_means_what_a_slow_matcher_says(pattern, word):
+    expected = slow_name(pattern, word)  # but for slashes, which one star doesn't reach over
+    if "/" not in word or "**" in pattern or "*" not in pattern:
+        assert matches(f"terminal(cmd {pattern} end)", CommandResource(("cmd", word, "end"), "", "/ws")) == expected
+    assert (
+        matches(f"terminal(cmd {pattern} end)", CommandResource(("cmd", word.upper(), "end"), "", "/ws"), Clause.DENY)
+        == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "resource"),
+    [
+        ("read_file(./" + "**/a/" * 12 + "b)", inside("a/" * 2000 + "c")),
+        ("read_file(./" + "**/*a*/" * 12 + "b)", inside("a/" * 2000 + "c")),
+        ("read_file(./" + "*a" * 30 + ")", inside("a" * 4000 + "b")),
+        ("read_file(./**/" + "*a" * 30 + "/x)", inside("aaaa/" * 800 + "b")),
+        ("web_search(" + "*a" * 30 + ")", TextResource("a" * 20_000 + "b")),
+        ("terminal(git push *)", CommandResource(None, "git " * 32_000 + "> x", "/ws")),
+        ("terminal(git push *)", CommandResource(("sudo", *["git"] * 1000), "", "/ws")),
+        ("terminal(git push *)", CommandResource(None, "\u0130" * 120_000, "/ws")),
+        ("terminal(x *a*a)", CommandResource(("x", "a" * 8000 + "b"), "", "/ws")),
+        ("terminal(x *a*a)", CommandResource(("x", "a" * 2000 + "b"), "", "/ws")),
+        ("web_extract(url:https://a.b/**a*c)", UrlResource("https", "a.b", 443, "/" + "a" * 2000)),
+        ("web_extract(url:https://a.b/**a*c)", UrlResource("https", "a.b", 443, "/" + "a" * 100_000)),
+    ],
+    ids=range(12),
+)
+def test_no_pattern_takes_long_on_any_resource(rule, resource):
+    for clause in (Clause.ALLOW, Clause.DENY):
+        matcher = Matcher(clause, [Rule(rule, clause, "test", "rules")])
+        started = time.perf_counter()
+        matcher.find(resource)
+        assert time.perf_counter() - started < 0.3
+
+
+def test_patterns_with_many_wildcards_in_a_word_are_refused():
+    for rule in ("terminal(x *a*b*c)", "web_extract(url:https://a.b/*/*/*)"):
+        with pytest.raises(PatternError, match="wildcards"):
+            Matcher(Clause.ALLOW, [Rule(rule, Clause.ALLOW, "test", "rules")])
