@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -203,9 +206,23 @@ def _execute(
     progress = choose(choices.pop("progress") and not choices["log_output"])
     timeout = choices.pop("timeout") or None
     try:
-        return executor.execute(notebook, output, parameters, timeout, **_run_options(choices, progress))
+        with _output_path(output) as path:
+            result = executor.execute(notebook, path, parameters, timeout, **_run_options(choices, progress))
+            return {**result, "output_path": output}
     finally:
         progress.close()
+
+
+@contextlib.contextmanager
+def _output_path(output: str) -> Iterator[str]:
+    """Give the path to write to. A notebook is saved many times while it runs, and standard output wants it once."""
+    if output != "-":
+        yield output
+        return
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+        path = Path(folder, "output.ipynb")
+        yield str(path)
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -1,0 +1,360 @@
+"""The command line as a user has it: processes, kernels, signals, a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from kernel_machine import Machine
+from nbformat.v4 import new_code_cell, new_notebook
+
+PROGRAM = str(Path(sys.executable).parent / "hermes-runtime")
+SECONDS = 90.0
+
+
+def write(path: Path, *sources: str, parameters: str = "") -> Path:
+    cells = [new_code_cell(source) for source in sources]
+    if parameters:
+        cells.insert(0, new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "hermes", "display_name": "Hermes"}})
+    nbformat.write(notebook, path)
+    return path
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "code", "state"),
+    [
+        ("hermes.glue('answer', 42)", (), 0, "succeeded"),
+        ("1 / 0", (), 1, "failed"),
+        ("hermes.read_file('/etc/shadow')", (), 3, "denied"),
+        ("import time; time.sleep(60)", ("--cell-timeout", "1"), 4, "timed_out"),
+        ("import os; os._exit(7)", (), 5, "kernel_died"),
+    ],
+)
+def test_the_exit_code_and_the_result_say_how_it_ended(
+    machine: Machine, source: str, options: tuple[str, ...], code: int, state: str
+) -> None:
+    write(machine.workspace / "in.ipynb", source)
+
+    done = run("run", "in.ipynb", "out.ipynb", "--json", "--no-progress", *options)
+
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["state"], done.stderr) == (code, state, "")
+    assert result["status"] == ("success" if code == 0 else "error")
+    assert result["scraps"] == ({"answer": 42} if code == 0 else {})
+    assert nbformat.read(machine.workspace / "out.ipynb", as_version=4).metadata.hermes.run.status == state
+    nbformat.validate(nbformat.read(machine.workspace / "out.ipynb", as_version=4))
+
+
+def test_a_person_gets_lines_and_a_summary_that_cannot_act_on_the_terminal(machine: Machine) -> None:
+    write(machine.workspace / "in.ipynb", "x = 1", "raise ValueError('\\x1b[2J' + 'why')")
+
+    done = run("run", "in.ipynb", "out.ipynb")
+
+    assert [line.split("s  ")[1] for line in done.stderr.splitlines()] == [
+        "x = 1",
+        "raise ValueError('\\x1b[2J' + 'why')  failed",
+    ]
+    assert done.stdout.startswith("failed in ")
+    assert "ValueError: \\u{1b}[2Jwhy" in done.stdout
+    assert "saved out.ipynb" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_the_run_and_what_was_done_is_saved(machine: Machine, number: int, code: int) -> None:
+    os.mkfifo(machine.workspace / "begun")
+    write(machine.workspace / "in.ipynb", "1", "import time; open('begun', 'w').close(); time.sleep(60)", "3")
+    process = subprocess.Popen(
+        [PROGRAM, "run", "in.ipynb", "out.ipynb", "--json", "--no-progress"], stdout=subprocess.PIPE, text=True
+    )
+    (machine.workspace / "begun").read_text()  # returns when the second cell has begun
+
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=SECONDS)
+
+    assert (process.returncode, json.loads(out)["state"]) == (code, "cancelled")
+    saved = nbformat.read(machine.workspace / "out.ipynb", as_version=4)
+    assert [cell.metadata.hermes.state for cell in saved.cells] == ["succeeded", "cancelled", "not_run"]
+    machine.wait_until_clean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere.ipynb", "out.ipynb"], 2, "nowhere.ipynb"),
+        (["in.ipynb"], 2, "Missing argument 'OUTPUT'"),
+        (["in.ipynb", "out.ipynb", "-p", "dayz", "1"], 2, "did you mean 'days'?"),
+        (["in.ipynb", "out.ipynb", "-p", "days", "soon"], 2, "'days' takes int"),
+        (["in.ipynb", "out.ipynb", "--policy", "nowhere.toml"], 2, "no such policy file"),
+        (["in.ipynb", "out.ipynb", "--allow", "read_file(("], 2, "is no rule"),
+        (["in.ipynb", "out.ipynb", "--profile", "fulll"], 2, "did you mean full?"),
+        (["in.ipynb", "out.ipynb", "--cwd", "nowhere"], 2, "nowhere"),
+        (["in.ipynb", "nowhere/out.ipynb"], 6, "create it first"),
+        (["in.ipynb", "out.ipynb", "-k", "nowhere"], 6, "there is no kernel 'nowhere'"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_nothing_runs(
+    machine: Machine, arguments: list[str], code: int, told: str
+) -> None:
+    write(machine.workspace / "in.ipynb", "open('ran', 'w')", parameters="days: int = 7")
+
+    done = run("run", *arguments)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (machine.workspace / "ran").exists()
+
+
+def test_the_notebook_can_go_to_standard_output_and_the_summary_then_does_not(machine: Machine) -> None:
+    write(machine.workspace / "in.ipynb", "print('hello')")
+
+    done = run("run", "in.ipynb", "-", "--no-progress")
+    both = run("run", "in.ipynb", "-", "--json")
+
+    assert (done.returncode, done.stderr.startswith("succeeded in ")) == (0, True)
+    assert nbformat.reads(done.stdout, as_version=4).cells[0].outputs[0].text == "hello\n"
+    assert (both.returncode, json.loads(both.stdout)["error"]["type"]) == (2, "UsageError")
+
+
+def test_a_secret_is_in_no_output_log_or_process_list(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_TOKEN", "open-sesame-4711")
+    write(
+        machine.workspace / "in.ipynb",
+        "print(token)",
+        "hermes.terminal('echo ' + token)",
+        "hermes.glue('length', len(token))",
+        parameters='token: "Secret" = ""',
+    )
+
+    done = run("run", "in.ipynb", "out.ipynb", "--secret", "token", "THE_TOKEN", "--json", "--log-output")
+
+    assert json.loads(done.stdout)["scraps"] == {"length": 16}
+    assert "open-sesame-4711" not in done.stdout + done.stderr
+    assert "open-sesame-4711" not in (machine.workspace / "out.ipynb").read_text()
+    assert all("open-sesame-4711" not in log.read_text() for log in machine.audit.iterdir())
+
+
+def test_without_a_terminal_ask_is_a_denial_that_names_the_rule(machine: Machine) -> None:
+    (machine.workspace / "rules.toml").write_text('version = 1\n[rules]\nask = ["terminal(touch *)"]\n')
+    write(machine.workspace / "in.ipynb", "hermes.terminal('touch made').check()")
+
+    done = run("run", "in.ipynb", "out.ipynb", "--policy", "rules.toml")
+
+    assert done.returncode == 3
+    assert 'allow = ["terminal(touch' in done.stdout
+    assert not (machine.workspace / "made").exists()
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 3), ("\x03", 130)])
+def test_at_a_terminal_a_person_is_asked(machine: Machine, typed: str, code: int) -> None:
+    (machine.workspace / "rules.toml").write_text('version = 1\n[rules]\nask = ["terminal(touch *)"]\n')
+    write(machine.workspace / "in.ipynb", "hermes.terminal('touch made').check()")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", PROGRAM, "run", "in.ipynb", "out.ipynb", "--policy", "rules.toml"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"no > " not in seen:
+        seen += os.read(ours, 4096)
+
+    os.write(ours, typed.encode())
+    out, _ = process.communicate(timeout=SECONDS)
+    os.close(ours)
+
+    assert (process.returncode, (machine.workspace / "made").exists()) == (code, code == 0), out
+    assert b"touch made" in seen
+    assert b"run:rules.ask[0]" in seen
+
+
+def test_scraps_are_collected_from_a_notebook_and_a_folder(machine: Machine) -> None:
+    for number in (1, 2):
+        write(machine.workspace / "in.ipynb", f"hermes.glue('number', {number})")
+        (machine.workspace / "runs").mkdir(exist_ok=True)
+        assert run("run", "in.ipynb", f"runs/{number}.ipynb").returncode == 0
+
+    assert json.loads(run("collect", "runs/1.ipynb", "--json").stdout) == {"number": 1}
+    assert json.loads(run("collect", "runs", "--json").stdout) == {"1.ipynb": {"number": 1}, "2.ipynb": {"number": 2}}
+    assert run("collect", "nowhere.ipynb").returncode == 2
+
+
+def test_parameters_only_prepared_are_written_and_not_run(machine: Machine) -> None:
+    write(machine.workspace / "in.ipynb", "open('ran', 'w')", parameters="days: int = 7  # how far back")
+
+    helped = run("run", "in.ipynb", "--help-notebook")
+    inspected = json.loads(run("inspect", "in.ipynb", "--json").stdout)
+    done = run("run", "in.ipynb", "out.ipynb", "-p", "days", "3", "--prepare-only")
+
+    assert helped.stdout.split() == ["days", "int", "7", "how", "far", "back"]
+    assert inspected["days"]["type"] == "int"
+    assert (done.returncode, done.stdout) == (0, "prepared, not run\nsaved out.ipynb\n")
+    assert "days = 3" in (machine.workspace / "out.ipynb").read_text()
+    assert not (machine.workspace / "ran").exists()
+
+
+def test_notebooks_are_compared_and_validated(machine: Machine) -> None:
+    write(machine.workspace / "a.ipynb", "x = 1")
+    notebook = nbformat.read(machine.workspace / "a.ipynb", as_version=4)
+    notebook.cells[0].source = "x = 2"
+    nbformat.write(notebook, machine.workspace / "b.ipynb")
+    (machine.workspace / "broken.ipynb").write_text("{}")
+
+    same, different = run("diff", "a.ipynb", "a.ipynb"), run("diff", "a.ipynb", "b.ipynb", "--json")
+
+    assert (same.returncode, same.stdout) == (0, "no difference\n")
+    assert (different.returncode, json.loads(different.stdout)["cells_changed"]) == (1, {"0": ["source"]})
+    assert run("validate", "a.ipynb").returncode == 0
+    assert run("validate", "broken.ipynb").returncode == 1
+
+
+def test_the_audit_log_tells_what_was_done_and_notices_a_change(machine: Machine) -> None:
+    write(machine.workspace / "in.ipynb", "hermes.terminal('echo hi')", "hermes.read_file('/etc/shadow')")
+    run("run", "in.ipynb", "out.ipynb")
+
+    listed = json.loads(run("audit", "list", "--json").stdout)
+    shown, denied = run("audit", "show"), run("audit", "show", "--denied")
+    assert [(one["calls"], one["denied"]) for one in listed] == [(2, 1)]
+    assert "echo hi" in shown.stdout
+    assert "echo hi" not in denied.stdout
+    assert "/etc/shadow" in denied.stdout
+    assert run("audit", "verify").returncode == 0
+
+    log = Path(listed[0]["path"])
+    log.write_text(log.read_text().replace("echo hi", "echo ho"))
+    assert run("audit", "verify", str(log)).returncode == 1
+    assert run("audit", "show", "no-such-session").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["terminal", "echo hi"], 0, "ALLOW"),
+        (["terminal", "rm -rf x"], 3, 'allow = ["terminal(rm'),
+        (["terminal", "rm -rf x", "--allow", "terminal(rm -rf x)"], 0, "ALLOW"),
+        (["terminal", "echo hi", "--deny", "terminal(echo *)"], 3, "DENY"),
+        (["read_file", "/etc/shadow"], 3, "DENY"),
+        (["read_file", "/etc/os-release", "--profile", "read-only"], 3, "DENY"),
+        (["web_extract", "https://docs.python.org/3/"], 3, "ASK"),
+        (["write_file", ".bashrc"], 3, "never allowed"),
+        (["patch", "a.txt", "old_string=a", "new_string=b"], 0, "ALLOW"),
+        (["no_such_tool"], 1, "there is no tool"),
+        (["terminal"], 2, "needs a SUBJECT"),
+    ],
+)
+def test_the_policy_explains_what_would_be_decided(
+    machine: Machine, arguments: list[str], code: int, told: str
+) -> None:
+    (machine.workspace / "a.txt").write_text("a\n")
+
+    done = run("policy", "explain", *arguments)
+
+    assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+
+
+def test_policy_files_are_checked(machine: Machine) -> None:
+    (machine.workspace / "good.toml").write_text('version = 1\n[rules]\nallow = ["terminal(make test)"]\n')
+    (machine.workspace / "bad.toml").write_text('version = 1\n[rules]\nalow = ["terminal(make test)"]\n')
+
+    good, bad = run("policy", "check", "good.toml"), run("policy", "check", "bad.toml", "--json")
+
+    assert (good.returncode, good.stdout) == (0, "good.toml: 1 rules\n")
+    assert (bad.returncode, json.loads(bad.stdout)["error"]["key"]) == (2, "rules.alow")
+
+
+def test_a_supervisor_is_served_seen_and_ended(machine: Machine) -> None:
+    socket = machine.runtime / "b" / "s"
+    assert run("bridge", "status", "--socket", str(socket)).returncode == 1
+    process = subprocess.Popen([PROGRAM, "bridge", "serve", "--socket", str(socket)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "listening" in process.stderr.readline()
+
+    status = run("bridge", "status", "--socket", str(socket), "--json")
+    assert json.loads(status.stdout) == {"socket": str(socket), "running": True, "pid": process.pid}
+
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert run("bridge", "status", "--socket", str(socket)).returncode == 1
+
+
+def test_a_ticket_opens_a_session_for_a_kernel_elsewhere(machine: Machine) -> None:
+    ticket = machine.workspace / "ticket.json"
+    process = subprocess.Popen(
+        [PROGRAM, "bridge", "ticket", "--output", str(ticket)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "listens at tcp://127.0.0.1:" in process.stderr.readline()
+    assert ticket.stat().st_mode & 0o777 == 0o600
+
+    code = "import hermes_runtime as hermes; print(hermes.terminal('echo from elsewhere', stream=False).stdout)"
+    environment = {**os.environ, "HERMES_RUNTIME_SESSION": ticket.read_text()}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS)
+
+    assert answer.stdout.strip() == "from elsewhere"
+    assert process.returncode == 0
+    machine.wait_until_clean()
+
+
+def test_a_kernel_is_installed_listed_and_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = machine.root / "prefix"
+    monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share/jupyter"))
+
+    installed = run("kernel", "install", "--prefix", str(prefix), "--name", "hermes-2", "--json")
+    listed = json.loads(run("kernel", "list", "--json").stdout)
+    removed = run("kernel", "remove", "--name", "hermes-2")
+
+    assert json.loads(installed.stdout)["path"] == str(prefix / "share/jupyter/kernels/hermes-2")
+    assert "hermes-2" in listed
+    assert removed.returncode == 0
+    assert "hermes-2" not in json.loads(run("kernel", "list", "--json").stdout)
+    assert run("kernel", "remove", "--name", "hermes-2").returncode == 2
+
+
+def test_the_doctor_makes_a_real_round_trip(machine: Machine) -> None:
+    done = run("doctor", "--json")
+
+    report = json.loads(done.stdout)
+    found = {finding["subject"]: finding for finding in report["findings"]}
+    assert (done.returncode, report["works"]) == (0, True), found
+    assert found["round trip"]["facts"]["audit_records"] > 100
+    assert "past the bridge" in found["confinement"]["text"]
+    machine.wait_until_clean()
+
+
+def test_the_doctor_fails_where_the_main_job_would(machine: Machine) -> None:
+    machine.configure("[session]\nprofile = 'fulll'\n")
+
+    done = run("doctor")
+
+    assert done.returncode == 1
+    assert "to mend before notebooks run here" in done.stdout
+    assert any(line.startswith("FAIL  policy") for line in done.stdout.splitlines())
