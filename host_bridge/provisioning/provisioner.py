@@ -168,7 +168,7 @@ class HermesProvisioner(LocalProvisioner):
 
     def _confined(self, prepared: dict[str, Any], kernel: KernelSession) -> dict[str, Any]:
         config = kernel.config
-        spec = SandboxSpec(writable_paths=(config.workspace,), share_network=True)
+        spec = SandboxSpec(workspace=config.workspace, run_folder=kernel.run.path, share_network=True)
         environment = kernel_environment(prepared["env"], kernel.run.ticket_path)
         launch = confine(spec, prepared["cmd"], environment, backend=config.confinement)
         self._lifeline = Lifeline()

@@ -1,50 +1,88 @@
-"""From what a kernel may touch to the command that starts it. Pure: nothing is run or looked up here.
+"""What a kernel may touch, as a value; each backend turns it into a command. Pure: nothing is run or looked up here.
 
-The seam for confinement. The only backend so far is `"none"`, which starts the kernel as it is: a cell can then reach past
-the bridge, and whoever reports on a session has to say so.
+SandboxSpec --bubblewrap.launch()--> Launch     mount namespace + Landlock + seccomp
+            --landlock.launch()----> Launch     Landlock + seccomp
+            --unconfined()---------> Launch     nothing: only when declared
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from host_bridge.errors import SandboxError
+Backend = Literal["bubblewrap", "landlock", "none"]
+BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock", "none")
+"""Strongest first."""
 
-BACKENDS = ("none",)
+TEMPORARY_BYTES = 256 * 2**20  # for /tmp and again for /dev/shm; Docker gives /dev/shm 64 MiB
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Island:
+    """A name in the workspace that may not be written, although what surrounds it may.
+
+    Attributes:
+        path: Absolute.
+        kind: What is there; `"no folder"` and `"no file"` are names that don't exist and may not come to exist, by what they
+            would be.
+    """
+
+    path: str
+    kind: Literal["folder", "file", "no folder", "no file"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """What a kernel may touch.
+    """What a kernel may touch. All paths are absolute, canonical, and the host's.
 
     Attributes:
-        read_only_paths: Folders and files it may read: its interpreter, libraries.
-        writable_paths: Folders it may also write: the workspace.
-        protected_paths: What inside the writable ones it may not write.
-        share_network: Whether it sees the host's network.
+        workspace: The folder it works in.
+        write_workspace: Whether it may change it.
+        working_folder: Where it starts: the workspace or below it.
+        islands: What of the workspace it may not change.
+        read_only_paths: What else it may read: its interpreter, data sets, packages.
+        writable_paths: What else it may change.
+        run_folder: The kernel's run directory.
+        share_network: Whether it has the host's network.
+        temporary_bytes: How much its /tmp holds, and its /dev/shm.
+        limits: Resource limits by the name of `resource.RLIMIT_…` without the prefix.
     """
 
+    workspace: str
+    run_folder: str
+    working_folder: str = ""
+    write_workspace: bool = True
+    islands: tuple[Island, ...] = ()
     read_only_paths: tuple[str, ...] = ()
     writable_paths: tuple[str, ...] = ()
-    protected_paths: tuple[str, ...] = ()
     share_network: bool = False
+    temporary_bytes: int = TEMPORARY_BYTES
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Launch:
-    """A command ready to be started: its arguments and its whole environment."""
+    """A command ready to be started.
+
+    Attributes:
+        argv: The command; `{NAME}` stands for the number of the descriptor that holds `inputs[NAME]`.
+        environment: All its variables.
+        inputs: Contents it reads from descriptors, by name.
+        working_folder: Where it is started.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
+    inputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    working_folder: str | None = None
 
 
-def confine(spec: SandboxSpec, argv: Sequence[str], environment: Mapping[str, str], *, backend: str) -> Launch:
-    """Give the command that runs `argv` within `spec`.
-
-    Raises:
-        SandboxError: There is no such backend.
-    """
-    if backend not in BACKENDS:
-        raise SandboxError(f"no confinement backend {backend!r}; there are: {', '.join(BACKENDS)}")
+def unconfined(argv: Sequence[str], environment: Mapping[str, str]) -> Launch:
+    """Give a command that is confined by nothing."""
     return Launch(tuple(argv), dict(environment))
+
+
+def confine(spec: object, argv: Sequence[str], environment: Mapping[str, str], *, backend: str) -> Launch:
+    """Give the unconfined command, until the provisioner chooses a backend."""
+    return unconfined(argv, environment)

@@ -1,0 +1,215 @@
+"""The sandbox by bubblewrap: a file system, process numbers and a network of its own, with Landlock and seccomp inside.
+
+Neither layer was enough alone: the namespaces leave some socket families and kernel interfaces open, Landlock leaves datagrams
+and sockets with a path. What the kernel sees:
+
+    /usr /lib … and the interpreter    read-only, as on the host
+    the workspace                      at its own path, its islands read-only
+    /run/hermes/s                      its channels' sockets: made here, and nothing else can be
+    /run/hermes/b                      the bridge's socket
+    /run/hermes/k                      its connection file and its ticket, in memory
+    /tmp /dev/shm                      of its own, of limited size
+    /etc                               a handful of files, most of them made up
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from hermes_protocol.confinement import (
+    Access,
+    ConfinementPlan,
+    LandlockPlan,
+    PathRule,
+    SeccompPlan,
+    encode_plan,
+)
+from host_bridge.provisioning.sandbox import Launch, SandboxSpec
+
+INNER_RUN = "/run/hermes"
+CHANNELS = f"{INNER_RUN}/s"
+CONNECTION_FILE = f"{INNER_RUN}/k/connection.json"
+TICKET_FILE = f"{INNER_RUN}/k/ticket.json"
+PLAN_FILE = f"{INNER_RUN}/plan.json"
+HOME = "/tmp/home"
+
+USER = 1000  # inside; outside it is whoever starts it
+PRIVATE_BYTES = 65_536  # for two small files
+
+SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt")
+SYSTEM_FILES = (
+    "/etc/alternatives",
+    "/etc/fonts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/ssl/certs",
+    "/etc/timezone",
+)
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services")
+
+MADE_UP = {
+    "passwd": f"user:x:{USER}:{USER}:user:{HOME}:/bin/sh\n",
+    "group": f"user:x:{USER}:\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "hosts": "127.0.0.1 localhost hermes\n::1 localhost\n",
+}
+"""Files in /etc that say nothing about the host."""
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+def launch(
+    spec: SandboxSpec,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    program: str,
+    private: Mapping[str, bytes],
+    system: Mapping[str, str | None],
+    minimum_landlock: int = 1,
+) -> Launch:
+    """Give the command that runs a kernel within `spec`.
+
+    Args:
+        spec: What it may touch.
+        argv: The kernel's command, beginning with its interpreter, with paths as they are inside.
+        environment: Its variables. bubblewrap gets no others either: its own can be read from inside.
+        program: bubblewrap's path.
+        private: What goes into `/run/hermes/k`, by file name.
+        system: Those of `SYSTEM_FOLDERS` that exist, with the target of the link where they are links, else None.
+        minimum_landlock: The oldest version to be content with; 0 leaves Landlock out, where the system has none.
+    """
+    inputs = {"plan": encode_plan(plan(spec, argv[0], minimum_landlock=minimum_landlock))}
+    inputs |= {f"private {name}": content for name, content in private.items()}
+    made_up = {
+        name: text for name, text in MADE_UP.items() if not (spec.share_network and f"/etc/{name}" in NETWORK_FILES)
+    }
+    inputs |= {f"etc {name}": text.encode() for name, text in made_up.items()}
+    arguments = [
+        *_isolation(spec),
+        *_variables(environment),
+        *_system(system, share_network=spec.share_network),
+        *_temporary(spec),
+        *(part for name in made_up for part in ("--ro-bind-data", f"{{etc {name}}}", f"/etc/{name}")),
+        *_mounts(spec),
+        *_run_folder(spec, private),
+        *("--chdir", spec.working_folder or spec.workspace),
+        *("--remount-ro", "/"),
+    ]
+    inputs["arguments"] = "\0".join(arguments).encode()
+    inner = (argv[0], "-I", "-m", "hermes_runtime.confinement", PLAN_FILE, "--", *argv[1:])
+    command = (program, "--args", "{arguments}", "--info-fd", "{info}", "--", *inner)
+    return Launch(command, dict(environment), inputs, "/")
+
+
+def plan(spec: SandboxSpec, interpreter: str, *, minimum_landlock: int = 1) -> ConfinementPlan:
+    """Give what the kernel takes from itself inside of the namespaces."""
+    families: tuple[str, ...] = ("unix", "inet", "inet6")
+    if spec.share_network:
+        families = (*families, "netlink")
+    landlock = LandlockPlan(minimum_abi=minimum_landlock, paths=tuple(_path_rules(spec))) if minimum_landlock else None
+    return ConfinementPlan(
+        backend="bubblewrap",
+        limits=dict(spec.limits),
+        landlock=landlock,
+        seccomp=SeccompPlan(socket_families=families),  # type: ignore[arg-type]
+    )
+
+
+def _isolation(spec: SandboxSpec) -> list[str]:
+    network = ["--share-net"] if spec.share_network else []
+    return [
+        "--unshare-all",
+        *network,
+        "--unshare-user",  # --unshare-all only tries it
+        "--disable-userns",
+        "--die-with-parent",
+        "--new-session",
+        *("--uid", str(USER)),
+        *("--gid", str(USER)),
+        *("--hostname", "hermes"),
+        "--clearenv",
+    ]
+
+
+def _variables(environment: Mapping[str, str]) -> list[str]:
+    return [part for name, value in environment.items() for part in ("--setenv", name, value)]
+
+
+def _system(system: Mapping[str, str | None], *, share_network: bool) -> list[str]:
+    arguments = []
+    for path, target in system.items():
+        arguments += ["--symlink", target, path] if target is not None else ["--ro-bind", path, path]
+    files = (*SYSTEM_FILES, *NETWORK_FILES) if share_network else SYSTEM_FILES
+    for path in files:
+        arguments += ["--ro-bind-try", path, path]
+    return arguments
+
+
+def _temporary(spec: SandboxSpec) -> list[str]:
+    size = str(spec.temporary_bytes)
+    return [
+        *("--proc", "/proc"),
+        *("--dev", "/dev"),
+        *("--size", size, "--tmpfs", "/tmp"),
+        *("--size", size, "--tmpfs", "/dev/shm"),
+        *("--dir", HOME),
+    ]
+
+
+def _mounts(spec: SandboxSpec) -> list[str]:
+    """Give the binds, parents first, so that what lies in another mount isn't hidden by it; read-only wins at one path."""
+    mounts = dict.fromkeys(spec.writable_paths, "--bind")
+    mounts[spec.workspace] = "--bind" if spec.write_workspace else "--ro-bind"
+    mounts |= dict.fromkeys(spec.read_only_paths, "--ro-bind")
+    arguments: list[tuple[str, list[str]]] = [(path, [kind, path, path]) for path, kind in mounts.items()]
+    if spec.write_workspace:
+        arguments += [(island.path, _island(island.path, island.kind)) for island in spec.islands]
+    return [part for _, parts in sorted(arguments, key=lambda entry: entry[0].split("/")) for part in parts]
+
+
+def _island(path: str, kind: str) -> list[str]:
+    if kind == "no folder":
+        return ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
+    if kind == "no file":
+        return ["--ro-bind", "/dev/null", path]
+    return ["--ro-bind", path, path]
+
+
+def _run_folder(spec: SandboxSpec, private: Iterable[str]) -> list[str]:
+    arguments = [
+        *("--bind", f"{spec.run_folder}/s", CHANNELS),
+        *("--ro-bind", f"{spec.run_folder}/b", f"{INNER_RUN}/b"),
+        *("--ro-bind-data", "{plan}", PLAN_FILE),
+        *("--size", str(PRIVATE_BYTES), "--perms", "0700", "--tmpfs", f"{INNER_RUN}/k"),
+    ]
+    for name in private:
+        arguments += ["--perms", "0600", "--file", f"{{private {name}}}", f"{INNER_RUN}/k/{name}"]
+    return arguments
+
+
+def _path_rules(spec: SandboxSpec) -> list[PathRule]:
+    rules: list[tuple[str, Access]] = [("/", "list"), ("/proc", "read"), ("/etc", "read")]
+    rules += [(path, "execute") for path in SYSTEM_FOLDERS]
+    rules += [(path, "execute") for path in spec.read_only_paths]
+    rules += [(path, "write") for path in spec.writable_paths]
+    rules.append((spec.workspace, "write" if spec.write_workspace else "execute"))
+    rules += [(f"/dev/{name}", "device") for name in _DEVICES]
+    rules += [("/dev/pts", "terminal"), ("/dev/ptmx", "terminal"), ("/dev/shm", "write"), ("/tmp", "write")]
+    rules += [(INNER_RUN, "read"), (f"{INNER_RUN}/k", "write"), (CHANNELS, "socket_folder")]
+    return [PathRule(path, access) for path, access in rules]
+
+
+def system_folders() -> dict[str, str | None]:
+    """Look which of `SYSTEM_FOLDERS` this machine has, and which of them are links."""
+    found: dict[str, str | None] = {}
+    for path in SYSTEM_FOLDERS:
+        if os.path.islink(path):  # noqa: PTH114 - names, not Path objects, all the way
+            found[path] = os.readlink(path)  # noqa: PTH115
+        elif os.path.isdir(path):  # noqa: PTH112
+            found[path] = None
+    return found

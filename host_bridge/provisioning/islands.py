@@ -1,0 +1,92 @@
+"""The names in a workspace that a kernel may not write: what makes the host, an editor or an agent run something later.
+
+All of them are top-level names. A mount point can't be renamed or removed, and its parent is the workspace, itself a mount: so
+nothing can be put in their place. Repositories further down are not protected; `docs/security.md` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from host_bridge.errors import SandboxError
+from host_bridge.provisioning.sandbox import Island
+
+FOLDERS = (
+    ".git",
+    ".claude",
+    ".codex",
+    ".continue",
+    ".cursor",
+    ".devcontainer",
+    ".direnv",
+    ".github",
+    ".hermes",
+    ".husky",
+    ".idea",
+    ".ipython",
+    ".jupyter",
+    ".vscode",
+    ".zed",
+)
+"""Names that usually are folders. One that doesn't exist is covered by an empty folder, which git and editors pass over."""
+
+FILES = (
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".envrc",
+    ".gitattributes",
+    ".gitconfig",
+    ".gitmodules",
+    ".mcp.json",
+    ".pre-commit-config.yaml",
+    ".profile",
+    ".pythonrc.py",
+    ".zlogin",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+)
+"""Names that usually are files. One that doesn't exist is covered by an empty file."""
+
+ONLY_IF_THERE = ("hermes.toml", ".env", "AGENTS.md", "CLAUDE.md")
+"""Protected when they exist, harmless or useful when a kernel makes them. An empty `hermes.toml` would stop other sessions."""
+
+
+def survey(workspace: str, *, further: tuple[str, ...] = ()) -> tuple[Island, ...]:
+    """Look at what of the workspace has to be protected.
+
+    Args:
+        workspace: Absolute and canonical.
+        further: Files that must not change, wherever they are: policy files in force, the running notebook. Those outside of
+            the workspace are passed over.
+
+    Raises:
+        SandboxError: One of the names is a link: it could lead anywhere, and later somewhere else.
+    """
+    islands = {}
+    for name in (*FOLDERS, *FILES, *ONLY_IF_THERE):
+        island = _island(f"{workspace.rstrip('/')}/{name}", name)
+        if island is not None:
+            islands[island.path] = island
+    for path in further:
+        if path.startswith(f"{workspace.rstrip('/')}/") and path not in islands and os.path.lexists(path):
+            islands[path] = Island(path, "file")
+    return tuple(islands.values())
+
+
+def _island(path: str, name: str) -> Island | None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        if name in ONLY_IF_THERE:
+            return None
+        return Island(path, "no folder" if name in FOLDERS else "no file")
+    if stat.S_ISLNK(mode):
+        raise SandboxError(
+            f"{path} is a symbolic link, and a kernel that may write where it leads could change what this name means; "
+            "replace the link by what it points to, or use another workspace"
+        )
+    return Island(path, "folder" if stat.S_ISDIR(mode) else "file")
