@@ -80,3 +80,11 @@ class Runner:
             else:
                 pieces.append(output.data.get("text/plain", ""))
         return "".join(pieces)
+
+    def has_printed(self, text: str) -> bool:
+        """Whether some cell's output holds the text by now, while a run is going on."""
+        if not self.output.exists():
+            return False
+        notebook = nbformat.read(self.output, as_version=nbformat.NO_CONVERT)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        return any(text in output.get("text", "") for output in outputs)

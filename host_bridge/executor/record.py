@@ -47,6 +47,8 @@ class RunRecord(NotebookExecutionManager):  # type: ignore[misc] # papermill has
         super().__init__(nb, **options)
         self.report = report
         self.states: dict[int, State] = {}
+        # What runs is what was written, also where it is saved without a secret.
+        self.sources: list[str] = [cell.source for cell in nb.cells]
         self._saves_within_cells = saves_within_cells
         self._on_progress = on_progress
         self._redactor = redactor

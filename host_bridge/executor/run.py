@@ -60,8 +60,6 @@ class NotebookRun:
         self._redactor = Redactor(settings.secrets)
         self._running: int | None = None
         self._was_refused = False
-        # What runs is what was written, also where it is saved without a secret.
-        self._sources = [cell.source for cell in record.nb.cells]
         self._outputs = NotebookOutputs(
             record.nb,
             kernel.client,
@@ -239,7 +237,9 @@ class NotebookRun:
 
     def _send(self, cell: NotebookNode, index: int) -> CellEnd:
         return self._conversation.execute(
-            self._sources[index], self._deadline(), on_sent=lambda message_id: self._outputs.expect(message_id, index)
+            self._record.sources[index],
+            self._deadline(),
+            on_sent=lambda message_id: self._outputs.expect(message_id, index),
         )
 
     def _deadline(self) -> Deadline | None:
