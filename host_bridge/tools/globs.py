@@ -18,6 +18,7 @@ import re
 
 MAX_GLOB_CHARACTERS = 1000
 MAX_ALTERNATIVES = 64
+MAX_COMPONENTS = 500  # of all alternatives together: compiling one takes a tenth of a millisecond
 _ANY_DEPTH = None  # stands for `**` among compiled components
 
 
@@ -39,6 +40,8 @@ class Glob:
         if not pattern or len(pattern) > MAX_GLOB_CHARACTERS:
             raise GlobError(f"a glob has between 1 and {MAX_GLOB_CHARACTERS} characters")
         alternatives = [_components(text) for text in _expanded(pattern)]
+        if sum(map(len, alternatives)) > MAX_COMPONENTS:
+            raise GlobError(f"a glob may have at most {MAX_COMPONENTS} components, over all its alternatives")
         self.wants_hidden = any(
             component.startswith(".") for components in alternatives for component in components if component != "**"
         )

@@ -47,8 +47,8 @@ class ListFiles(Tool):
         limit: Annotated[int, Meta(ge=1, le=100_000)] = 1000
 
     def quick_prepare(self, arguments: Any, session: Session) -> bool:
-        """Only the workspace is known to be on a local disk."""
-        return not arguments.path.startswith("/") and is_local(session.workspace)
+        """Only the workspace is known to be on a local disk, and a pattern takes a while to read."""
+        return arguments.pattern is None and not arguments.path.startswith("/") and is_local(session.workspace)
 
     def prepare(self, arguments: Any, session: Session) -> Call:
         """Find the folder and hold it."""

@@ -30,7 +30,7 @@ from msgspec import Meta
 
 from host_bridge.errors import CallError, InvalidCallError
 from host_bridge.policy.model import Access
-from host_bridge.policy.paths import ResolvedPath, is_local, quoted, resolve
+from host_bridge.policy.paths import ResolvedPath, quoted, resolve
 from host_bridge.tools.children import Child, Children
 from host_bridge.tools.gitignore import read_rules
 from host_bridge.tools.globs import Glob, GlobError
@@ -73,10 +73,6 @@ class SearchFiles(Tool):
         offset: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
         output_mode: Literal["content", "files_only", "count"] = "content"
         context: Annotated[int, Meta(ge=0, le=100)] = 0
-
-    def quick_prepare(self, arguments: Any, session: Session) -> bool:
-        """Only the workspace is known to be on a local disk."""
-        return not arguments.path.startswith("/") and is_local(session.workspace)
 
     def prepare(self, arguments: Any, session: Session) -> Call:
         """Find the folder and hold it."""

@@ -47,7 +47,9 @@ def test_a_pattern_that_names_a_dot_wants_hidden_names(pattern: str, wants: bool
     assert Glob(pattern).wants_hidden is wants
 
 
-@pytest.mark.parametrize("pattern", ["", "x" * (MAX_GLOB_CHARACTERS + 1), "{a,b", "{a,b}" * 7, "[z-a]{"])
+@pytest.mark.parametrize(
+    "pattern", ["", "x" * (MAX_GLOB_CHARACTERS + 1), "{a,b", "{a,b}" * 7, "[z-a]{", "{a,b}" * 6 + "/x" * 9]
+)
 def test_what_is_no_pattern_says_so(pattern: str) -> None:
     with pytest.raises(GlobError):
         Glob(pattern)
