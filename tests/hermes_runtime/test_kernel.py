@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -301,4 +302,5 @@ def test_no_graceful_shutdown_hangs(tmp_path: Path) -> None:
             running.run("print('x' * 1000)")
             seconds.append(running.shut_down())
             assert running.process.returncode == 0
-    assert max(seconds) < 2, sorted(seconds)
+    # A hang takes 2.5 to 10 s more than the others; a busy machine makes all of them slow.
+    assert max(seconds) - statistics.median(seconds) < 2, sorted(seconds)
