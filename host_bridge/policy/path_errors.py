@@ -68,3 +68,8 @@ def not_a_file(path: str, mode: int) -> CallError:
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
     kind = kinds.get(stat.S_IFMT(mode), "not a regular file")
     return DeniedError(f"{name} is {kind}: only regular files can be read or written", rule_id=RULE_ID)
+
+
+def is_link(path: str) -> CallError:
+    """A link where what will be written must be named itself."""
+    return DeniedError(f"{quoted(path)} is a link: name the file it points to, or remove the link", rule_id=RULE_ID)

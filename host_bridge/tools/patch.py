@@ -26,11 +26,12 @@ from host_bridge.errors import CallError, InvalidCallError
 from host_bridge.policy.model import Access
 from host_bridge.policy.paths import ResolvedPath, is_local, path_error, quoted, resolve
 from host_bridge.tools.atomic import Change, Removal, Replacement
+from host_bridge.tools.hunks import place_hunks
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.line_edits import Edit, apply_edits, split_lines, unified_diff
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.text_replacement import ReplacementError, replace_text
-from host_bridge.tools.v4a import FilePatch, PatchError, parse_patch, place_hunks
+from host_bridge.tools.v4a import FilePatch, PatchError, parse_patch
 from host_bridge.tools.versions import file_version
 
 MAX_FILES = 200  # each holds two descriptors from the decision on

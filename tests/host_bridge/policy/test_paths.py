@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hermes_protocol.errors import ErrorCode
 from host_bridge.errors import CallError, DeniedError, InvalidCallError, NotFoundError
 from host_bridge.policy import openat2, paths, walking
+from host_bridge.policy import resolved as resolved_module
 from host_bridge.policy.model import Access, PathResource
 from host_bridge.policy.paths import ResolvedPath, is_local, resolve
 
@@ -42,7 +43,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "portable":
         monkeypatch.setattr(walking, "O_PATH", 0)
         monkeypatch.setattr(paths, "O_PATH", 0)
-        monkeypatch.setattr(paths, "_REOPENS", False)
+        monkeypatch.setattr(paths, "REOPENS", False)
+        monkeypatch.setattr(resolved_module, "O_PATH", 0)
+        monkeypatch.setattr(resolved_module, "REOPENS", False)
     return str(request.param)
 
 
@@ -320,7 +323,8 @@ class TestOpen:
                 assert file.read() == b"a"
 
     def test_without_proc_what_took_the_name_is_refused(self, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(paths, "_REOPENS", False)
+        monkeypatch.setattr(paths, "REOPENS", False)
+        monkeypatch.setattr(resolved_module, "REOPENS", False)
         with resolve(str(workspace), "a.txt") as resolved:
             (workspace / "a.txt").rename(workspace / "old.txt")
             (workspace / "a.txt").write_bytes(b"other")
