@@ -6,6 +6,7 @@
     [budgets]      calls, concurrent_calls, bytes, seconds
     [environment]  pass, set
     [bridge]       socket
+    [sandbox]      backend, workspace, network, read_only_paths, writable_paths, pass, set, temporary_bytes
     [tools.NAME]   whatever the tool of that name declares
 
 The file lies in the user's configuration folder unless `HERMES_RUNTIME_CONFIG` names another. It carries authority, so an
@@ -108,6 +109,30 @@ class BridgeSettings(_Table, frozen=True):
     socket: str = ""
 
 
+class SandboxSettings(_Table, frozen=True, rename={"pass_names": "pass"}):
+    """How kernels are confined.
+
+    Attributes:
+        backend: `"auto"` is the strongest that works here; `"none"` has to be said.
+        workspace: Whether a kernel may change its workspace. The profile `read-only` makes it `"read"`.
+        network: `"none"`, or `"full"` for the host's own.
+        read_only_paths: What kernels may read besides: data sets, packages.
+        writable_paths: What they may change besides.
+        pass_names: Variables of the host that kernels get beyond the few harmless ones; `pass` in the file.
+        set: Variables given outright.
+        temporary_bytes: How much a kernel's /tmp holds, and its /dev/shm.
+    """
+
+    backend: Literal["auto", "bubblewrap", "landlock", "none"] = "auto"
+    workspace: Literal["write", "read"] = "write"
+    network: Literal["none", "full"] = "none"
+    read_only_paths: tuple[str, ...] = ()
+    writable_paths: tuple[str, ...] = ()
+    pass_names: tuple[str, ...] = ()
+    set: dict[str, str] = {}
+    temporary_bytes: Annotated[int, Meta(ge=2**20, le=2**40)] = 256 * 2**20
+
+
 class HostConfig(_Table, frozen=True):
     """The whole file. Every table and every key may be absent."""
 
@@ -117,6 +142,7 @@ class HostConfig(_Table, frozen=True):
     budgets: BudgetSettings = BudgetSettings()
     environment: EnvironmentSettings = EnvironmentSettings()
     bridge: BridgeSettings = BridgeSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     tools: dict[str, dict[str, Any]] = {}
 
 
@@ -202,14 +228,15 @@ def _parse(text: str, path: Path) -> HostConfig:
         config = msgspec.convert(fields, type=HostConfig)
     except msgspec.ValidationError as error:
         raise _explain(error, path) from None
-    for name in config.environment.pass_names:
-        if sounds_secret(name):
-            raise ConfigurationError(
-                f"{path}: environment.pass: {name} sounds like a secret; if commands must have it, give it in "
-                "[environment.set]",
-                path=str(path),
-                key="environment.pass",
-            )
+    for table, names in (("environment", config.environment.pass_names), ("sandbox", config.sandbox.pass_names)):
+        for name in names:
+            if sounds_secret(name):
+                raise ConfigurationError(
+                    f"{path}: {table}.pass: {name} sounds like a secret; if it must be known there, give it in "
+                    f"[{table}.set]",
+                    path=str(path),
+                    key=f"{table}.pass",
+                )
     return _absolute(config, path.absolute().parent)
 
 
@@ -234,4 +261,9 @@ def _absolute(config: HostConfig, folder: Path) -> HostConfig:
         policy=msgspec.structs.replace(config.policy, files=tuple(resolve(name) for name in config.policy.files)),
         audit=msgspec.structs.replace(config.audit, folder=resolve(config.audit.folder)),
         bridge=msgspec.structs.replace(config.bridge, socket=resolve(config.bridge.socket)),
+        sandbox=msgspec.structs.replace(
+            config.sandbox,
+            read_only_paths=tuple(resolve(name) for name in config.sandbox.read_only_paths),
+            writable_paths=tuple(resolve(name) for name in config.sandbox.writable_paths),
+        ),
     )

@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
-from host_bridge.config import CONFIG_VARIABLE, PRINCIPAL_VARIABLE, EnvironmentSettings, sounds_secret
+from host_bridge.config import CONFIG_VARIABLE, PRINCIPAL_VARIABLE, EnvironmentSettings, SandboxSettings, sounds_secret
 
 COMMAND_VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLUMNS", "LINES", "TMPDIR",
     "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME",
 )  # fmt: skip
 """What commands get of the host's environment without being asked: where things are and how to speak, never what opens them."""
+
+CONFINED_VARIABLES = (
+    "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "NO_COLOR", "MPLBACKEND", "PYTHONUTF8", "PYTHONHASHSEED",
+    "*_NUM_THREADS", "PYDEVD_*", "IPY_*",
+)  # fmt: skip
+"""What a confined kernel gets of the host's environment without being asked."""
+
+CONFINEMENT_VARIABLE = "HERMES_RUNTIME_CONFINEMENT"
+"""Tells a kernel how it was confined. A claim: what the kernel relies on, it asks the system."""
 
 _INTERPRETER_VARIABLES = (*COMMAND_VARIABLES, "LD_LIBRARY_PATH", "PYTHONHOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OURS = (TICKET_FILE_VARIABLE, TICKET_VARIABLE, CONFIG_VARIABLE, PRINCIPAL_VARIABLE)
@@ -38,6 +47,34 @@ def session_environment(host: Mapping[str, str]) -> dict[str, str]:
 def kernel_environment(given: Mapping[str, str], ticket_path: str) -> dict[str, str]:
     """Give a kernel's variables: what it would have anyway, without ours, and where its ticket lies."""
     return {**{name: value for name, value in given.items() if name not in _OURS}, TICKET_FILE_VARIABLE: ticket_path}
+
+
+def confined_environment(
+    given: Mapping[str, str], settings: SandboxSettings, *, interpreter: str, ticket_path: str, home: str, backend: str
+) -> dict[str, str]:
+    """Give a confined kernel's variables: a short list, since whatever is in it a cell can read.
+
+    Args:
+        given: What the kernel would have unconfined: the host's variables and its kernel spec's.
+        settings: What the user adds.
+        interpreter: The kernel's Python, whose folder comes first in the search path.
+        ticket_path: Where its ticket lies, as it sees it.
+        home: Its home folder, as it sees it.
+        backend: How it is confined.
+    """
+    chosen = _select(given, (*CONFINED_VARIABLES, *settings.pass_names))
+    return {
+        "LANG": "C.UTF-8",
+        **chosen,
+        **settings.set,
+        "PATH": f"{Path(interpreter).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": home,
+        "TMPDIR": "/tmp" if backend == "bubblewrap" else home,
+        # ipykernel ends itself when its parent is number 1 and it was told of another.
+        **({"JPY_PARENT_PID": "1"} if backend == "bubblewrap" else {}),
+        CONFINEMENT_VARIABLE: backend,
+        TICKET_FILE_VARIABLE: ticket_path,
+    }
 
 
 def _select(host: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:

@@ -7,16 +7,20 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hermes_protocol.ticket import Ticket, encode_ticket
 from host_bridge.config import HostConfig
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SessionError
+from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement
+from host_bridge.provisioning.environment import kernel_environment
 from host_bridge.provisioning.keys import new_keys
 from host_bridge.provisioning.notebook import declared_permissions
 from host_bridge.provisioning.options import LaunchOptions, Prompter
 from host_bridge.provisioning.processes import ProcessIdentity, identify, kill_session
 from host_bridge.provisioning.rundir import RunDirectory
+from host_bridge.provisioning.sandbox import Launch, unconfined
 from host_bridge.provisioning.session import BridgeSession
 from host_bridge.provisioning.session_config import Circumstances, session_config
 
@@ -50,8 +54,12 @@ class KernelSession:
         prompter: Asks a person; None when nobody can be asked.
 
     Attributes:
+        confinement: How its kernels are confined.
         run: The run directory.
         session: The session; a new one after a restart if the old one was over.
+
+    Raises:
+        SandboxError: They can't be confined as asked.
     """
 
     def __init__(self, host: HostConfig, options: LaunchOptions, site: KernelSite, prompter: Prompter | None) -> None:
@@ -61,6 +69,7 @@ class KernelSession:
         self._prompter = prompter
         self._maker = os.getpid()
         self._kernel: ProcessIdentity | None = None
+        self.confinement = decide_confinement(host.sandbox, backend=options.confinement, network=options.network)
         self.run = RunDirectory()
         self.session = self._new_session()
         _open.add(self)
@@ -95,6 +104,7 @@ class KernelSession:
             notebook=self._site.notebook,
             notebook_permissions=declared_permissions(self._site.notebook) if self._site.notebook else None,
             interactive=self._prompter is not None,
+            confinement=self.confinement.label,
         )
         config = session_config(self._host, self._options, given, environment)
         self.session.start(config, supervisor=self._host.bridge.socket)
@@ -102,21 +112,42 @@ class KernelSession:
         self.run.record(bridge=identify(pid) if pid else None)
 
     def admit_kernel(self) -> None:
-        """Make the next kernel process known to the session, no other from then on, and write its ticket.
+        """Make the next kernel process known to the session, and no other from then on.
 
         Raises:
             SessionError: The session is over.
         """
         public_key, secret_key = new_keys()
         self.session.kernel_starting(public_key)
-        ticket = Ticket(
+        self._ticket = Ticket(
             session_id=self.config.session_id,
             endpoint=self.config.endpoint,
             server_public_key=self._server_keys[0],
             public_key=public_key,
             secret_key=secret_key,
         )
-        self.run.write_ticket(encode_ticket(ticket))
+
+    def launch(self, prepared: Mapping[str, Any], connection_file: str) -> Launch:
+        """Give the command that starts the admitted kernel, and put its ticket where it will look.
+
+        Args:
+            prepared: As jupyter_client would start it: `cmd`, `env`, `cwd`.
+            connection_file: The kernel manager's.
+
+        Raises:
+            SandboxError: It can't be confined as decided.
+        """
+        if self.confinement.backend == "none":
+            self.run.write_ticket(encode_ticket(self._ticket))
+            return unconfined(prepared["cmd"], kernel_environment(prepared["env"], self.run.ticket_path))
+        command = KernelCommand(
+            argv=tuple(prepared["cmd"]),
+            environment=prepared["env"],
+            working_folder=str(prepared.get("cwd") or self._site.cwd),
+            connection_file=connection_file,
+            ticket=self._ticket,
+        )
+        return confine(self.confinement, command, self.config, self.run.path)
 
     def record_kernel(self, pid: int) -> None:
         """Write down which process the kernel is, for the sweep after a crash."""

@@ -55,6 +55,8 @@ class LaunchOptions:
         budgets: Limits by name, over those of the configuration.
         on_call: Hears of every settled call.
         tools: Tools the application provides.
+        confinement: The backend to confine the kernel by, over that of the configuration.
+        network: `"none"` or `"full"`, over that of the configuration.
     """
 
     workspace: str = ""
@@ -72,3 +74,5 @@ class LaunchOptions:
     budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
     on_call: CallListener | None = None
     tools: tuple[HostTool, ...] = ()
+    confinement: str = ""
+    network: str = ""

@@ -11,7 +11,9 @@ jupyter_client calls `cleanup` for a kernel that ran, never for one that did not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,12 +24,12 @@ from traitlets import CaselessStrEnum, Unicode
 from host_bridge.config import load_config
 from host_bridge.errors import ConfigurationError, SessionError
 from host_bridge.provisioning.callbacks import one_at_a_time
-from host_bridge.provisioning.environment import kernel_environment
 from host_bridge.provisioning.kernel_session import KernelSession, kernel_site
 from host_bridge.provisioning.lifeline import Lifeline
 from host_bridge.provisioning.options import LaunchOptions, Prompter
-from host_bridge.provisioning.sandbox import SandboxSpec, confine
+from host_bridge.provisioning.sandboxed import kernel_process
 from host_bridge.provisioning.session import BridgeSession
+from host_bridge.provisioning.starting import Start, in_lasting_thread
 from host_bridge.provisioning.sweep import sweep
 
 NAME = "hermes-provisioner"
@@ -67,6 +69,8 @@ class HermesProvisioner(LocalProvisioner):
 
     _kernel: KernelSession | None = None
     _lifeline: Lifeline | None = None
+    _start: Start | None = None
+    _sandbox: int | None = None
     _wants_sweep = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -112,7 +116,7 @@ class HermesProvisioner(LocalProvisioner):
             HostBridgeError: The session was refused or did not become ready; the kernel is gone again.
         """
         try:
-            info = await super().launch_kernel(cmd, **kwargs)
+            info = await self._launch(cmd, kwargs)
             await self._settle_in()
         except BaseException:
             await self._abandon()
@@ -123,6 +127,7 @@ class HermesProvisioner(LocalProvisioner):
         """Release what the kernel had; unless it restarts, end its session too."""
         await super().cleanup(restart)
         self._cut_lifeline()
+        self._sandbox = None
         if not restart:
             await self._release()
         elif self._kernel is not None:
@@ -145,7 +150,7 @@ class HermesProvisioner(LocalProvisioner):
         kernel.admit_kernel()
         prepared: dict[str, Any] = await super().pre_launch(**kwargs)
         kernel.record_connection_file(manager.connection_file)
-        return self._confined(prepared, kernel)
+        return await self._started_command(prepared, kernel)
 
     def _place_channels(self, manager: Any, prefix: str) -> None:
         """Have Jupyter's own channels where nobody else can reach or read them."""
@@ -166,14 +171,40 @@ class HermesProvisioner(LocalProvisioner):
 
         return one_at_a_time(terminal_prompter)
 
-    def _confined(self, prepared: dict[str, Any], kernel: KernelSession) -> dict[str, Any]:
-        config = kernel.config
-        spec = SandboxSpec(workspace=config.workspace, run_folder=kernel.run.path, share_network=True)
-        environment = kernel_environment(prepared["env"], kernel.run.ticket_path)
-        launch = confine(spec, prepared["cmd"], environment, backend=config.confinement)
-        self._lifeline = Lifeline()
-        descriptors = (*prepared.get("pass_fds", ()), self._lifeline.descriptor)
-        return {**prepared, "cmd": list(launch.argv), "env": dict(launch.environment), "pass_fds": descriptors}
+    async def _started_command(self, prepared: dict[str, Any], kernel: KernelSession) -> dict[str, Any]:
+        """Replace a kernel's command by the one that starts it confined."""
+        connection_file: str = self.parent.connection_file  # type: ignore[union-attr]
+        launch = await _off_loop(lambda: kernel.launch(prepared, connection_file))
+        if kernel.confinement.backend == "none":
+            self._lifeline = Lifeline()
+            descriptors = (*prepared.get("pass_fds", ()), self._lifeline.descriptor)
+            return {**prepared, "cmd": list(launch.argv), "env": dict(launch.environment), "pass_fds": descriptors}
+        self._start = Start(launch)
+        return {**prepared, "cmd": self._start.argv, **self._start.keywords}
+
+    async def _launch(self, cmd: list[str], kwargs: dict[str, Any]) -> KernelConnectionInfo:
+        start, self._start = self._start, None
+        if start is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        plainly = super().launch_kernel
+        try:
+            info = await in_lasting_thread(lambda: plainly(cmd, **kwargs))
+        except BaseException:
+            start.failed()
+            raise
+        start.started()
+        self._sandbox = await _off_loop(start.read_report)
+        return info
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the kernel. A sandbox's own processes must not get what is meant for what runs in it."""
+        if self._sandbox is None or signum in (signal.SIGKILL, signal.SIGTERM):
+            await super().send_signal(signum)
+            return
+        pid = kernel_process(self._sandbox)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signum) if os.getpgid(pid) == pid else os.kill(pid, signum)
 
     async def _settle_in(self) -> None:
         """Bind the new kernel process to this one, and see its session ready."""
@@ -198,6 +229,9 @@ class HermesProvisioner(LocalProvisioner):
             except TimeoutError:
                 self.log.warning("the kernel process %s can't be killed", self.pid)
         self._cut_lifeline()
+        if self._start is not None:
+            self._start.failed()
+            self._start = None
         if self.parent is not None:
             self.parent.cleanup_connection_file()
         await self._release()

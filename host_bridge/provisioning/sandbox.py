@@ -81,8 +81,3 @@ class Launch:
 def unconfined(argv: Sequence[str], environment: Mapping[str, str]) -> Launch:
     """Give a command that is confined by nothing."""
     return Launch(tuple(argv), dict(environment))
-
-
-def confine(spec: object, argv: Sequence[str], environment: Mapping[str, str], *, backend: str) -> Launch:
-    """Give the unconfined command, until the provisioner chooses a backend."""
-    return unconfined(argv, environment)
