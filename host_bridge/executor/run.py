@@ -129,6 +129,12 @@ class NotebookRun:
             if self._stop:
                 self._note_stop()
                 return
+            limit = self._settings.run_timeout_seconds
+            if limit is not None and self._clock.seconds() >= limit:
+                self._report.fail(
+                    State.TIMED_OUT, f"the run did not end within its {limit:g} s: the kernel was still starting"
+                )
+                return
             self._report.fail(State.FAILED, str(error))
             raise
         language = information.get("language_info")

@@ -48,6 +48,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         ("1 / 0", (), 1, "failed"),
         ("hermes.read_file('/etc/shadow')", (), 3, "denied"),
         ("import time; time.sleep(60)", ("--cell-timeout", "1"), 4, "timed_out"),
+        ("1", ("--timeout", "0.3"), 4, "timed_out"),  # while the kernel starts
         ("import os; os._exit(7)", (), 5, "kernel_died"),
     ],
 )
