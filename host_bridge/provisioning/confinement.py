@@ -86,20 +86,12 @@ def decide_confinement(settings: SandboxSettings, *, backend: str = "", network:
     return Confinement(backend=chosen, share_network=share, settings=settings)
 
 
-def confine(
-    confinement: Confinement,
-    kernel: KernelCommand,
-    session: SessionConfig,
-    run_folder: str,
-    *,
-    limits: Mapping[str, int] | None = None,
-) -> Launch:
-    """Give the command that starts a kernel confined.
+def confine(confinement: Confinement, kernel: KernelCommand, spec: SandboxSpec) -> Launch:
+    """Give the command that starts a kernel within `spec`.
 
     Raises:
-        SandboxError: The workspace can't be one, or the kernel's command can't be confined.
+        SandboxError: The kernel's command can't be confined.
     """
-    spec = sandbox_spec(confinement, kernel, session, run_folder, limits=limits)
     if confinement.backend == "bubblewrap":
         return _by_bubblewrap(confinement, kernel, spec)
     raise SandboxError(f"nothing here confines by {confinement.backend}")
@@ -112,8 +104,17 @@ def sandbox_spec(
     run_folder: str,
     *,
     limits: Mapping[str, int] | None = None,
+    covers: frozenset[str] = frozenset(),
 ) -> SandboxSpec:
     """Give what a kernel may touch.
+
+    Args:
+        confinement: How it is confined.
+        kernel: What is started.
+        session: For what.
+        run_folder: Its run directory.
+        limits: Resource limits by the name of `resource.RLIMIT_…` without the prefix.
+        covers: Paths at which sandboxes have covers.
 
     Raises:
         SandboxError: The workspace can't be one.
@@ -127,7 +128,7 @@ def sandbox_spec(
         workspace=session.workspace,
         working_folder=working_folder if _within(working_folder, session.workspace) else session.workspace,
         write_workspace=writes,
-        islands=survey(session.workspace, further=protected) if writes else (),
+        islands=survey(session.workspace, further=protected, covers=covers) if writes else (),
         read_only_paths=(*interpreter_paths(kernel.argv[0]), *_existing(settings.read_only_paths)),
         writable_paths=_existing(settings.writable_paths),
         run_folder=run_folder,

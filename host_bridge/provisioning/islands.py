@@ -12,63 +12,62 @@ import stat
 from host_bridge.errors import SandboxError
 from host_bridge.provisioning.sandbox import Island
 
-FOLDERS = (
-    ".git",
-    ".claude",
-    ".codex",
-    ".continue",
-    ".cursor",
-    ".devcontainer",
-    ".direnv",
-    ".github",
-    ".hermes",
-    ".husky",
-    ".idea",
-    ".ipython",
-    ".jupyter",
-    ".vscode",
-    ".zed",
-)
-"""Names that usually are folders. One that doesn't exist is covered by an empty folder, which git and editors pass over."""
+FOLDERS = (".git", ".claude", ".codex", ".cursor", ".hermes", ".idea", ".vscode")
+"""Covered where they don't exist, by an empty folder, which git and editors pass over. Only names that make something run
+when a person or an agent merely enters the folder: the covers can be seen on the host while a kernel runs."""
 
-FILES = (
+FILES = (".envrc", ".mcp.json")
+"""The same, by an empty file."""
+
+ONLY_IF_THERE = (
     ".bash_login",
     ".bash_logout",
     ".bash_profile",
     ".bashrc",
-    ".envrc",
+    ".continue",
+    ".devcontainer",
+    ".direnv",
+    ".env",
     ".gitattributes",
     ".gitconfig",
+    ".github",
     ".gitmodules",
-    ".mcp.json",
+    ".husky",
+    ".ipython",
+    ".jupyter",
     ".pre-commit-config.yaml",
     ".profile",
     ".pythonrc.py",
+    ".zed",
     ".zlogin",
     ".zprofile",
     ".zshenv",
     ".zshrc",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "hermes.toml",
 )
-"""Names that usually are files. One that doesn't exist is covered by an empty file."""
-
-ONLY_IF_THERE = ("hermes.toml", ".env", "AGENTS.md", "CLAUDE.md")
-"""Protected when they exist, harmless or useful when a kernel makes them. An empty `hermes.toml` would stop other sessions."""
+"""Protected where they exist. A new one does nothing before somebody asks for it, and an empty `hermes.toml` would stop other
+sessions."""
 
 
-def survey(workspace: str, *, further: tuple[str, ...] = ()) -> tuple[Island, ...]:
+def survey(
+    workspace: str, *, further: tuple[str, ...] = (), covers: frozenset[str] = frozenset()
+) -> tuple[Island, ...]:
     """Look at what of the workspace has to be protected.
 
     Args:
         workspace: Absolute and canonical.
         further: Files that must not change, wherever they are: policy files in force, the running notebook. Those outside of
             the workspace are passed over.
+        covers: Paths at which other sandboxes have put a cover, which count as missing.
 
     Raises:
         SandboxError: One of the names is a link: it could lead anywhere, and later somewhere else.
     """
     islands = {}
     for name in (*FOLDERS, *FILES, *ONLY_IF_THERE):
-        island = _island(f"{workspace.rstrip('/')}/{name}", name)
+        island = _island(f"{workspace.rstrip('/')}/{name}", name, covers)
         if island is not None:
             islands[island.path] = island
     for path in further:
@@ -77,7 +76,7 @@ def survey(workspace: str, *, further: tuple[str, ...] = ()) -> tuple[Island, ..
     return tuple(islands.values())
 
 
-def _island(path: str, name: str) -> Island | None:
+def _island(path: str, name: str, covers: frozenset[str]) -> Island | None:
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -89,4 +88,6 @@ def _island(path: str, name: str) -> Island | None:
             f"{path} is a symbolic link, and a kernel that may write where it leads could change what this name means; "
             "replace the link by what it points to, or use another workspace"
         )
+    if path in covers:
+        return Island(path, "no folder" if name in FOLDERS else "no file")
     return Island(path, "folder" if stat.S_ISDIR(mode) else "file")

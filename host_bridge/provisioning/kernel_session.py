@@ -13,7 +13,8 @@ from hermes_protocol.ticket import Ticket, encode_ticket
 from host_bridge.config import HostConfig
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SessionError
-from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement
+from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement, sandbox_spec
+from host_bridge.provisioning.covers import covers_in_use, covers_locked, remove_covers
 from host_bridge.provisioning.environment import kernel_environment
 from host_bridge.provisioning.keys import new_keys
 from host_bridge.provisioning.notebook import declared_permissions
@@ -69,6 +70,7 @@ class KernelSession:
         self._prompter = prompter
         self._maker = os.getpid()
         self._kernel: ProcessIdentity | None = None
+        self._covers: tuple[str, ...] = ()
         self.confinement = decide_confinement(host.sandbox, backend=options.confinement, network=options.network)
         self.run = RunDirectory()
         self.session = self._new_session()
@@ -147,7 +149,11 @@ class KernelSession:
             connection_file=connection_file,
             ticket=self._ticket,
         )
-        return confine(self.confinement, command, self.config, self.run.path)
+        with covers_locked():
+            spec = sandbox_spec(self.confinement, command, self.config, self.run.path, covers=covers_in_use())
+            self._covers = tuple(island.path for island in spec.islands if island.kind in ("no folder", "no file"))
+            self.run.record(covers=self._covers)
+        return confine(self.confinement, command, spec)
 
     def record_kernel(self, pid: int) -> None:
         """Write down which process the kernel is, for the sweep after a crash."""
@@ -179,6 +185,7 @@ class KernelSession:
             return  # a forked child has a copy of this object, and nothing of what it stands for
         self.end_kernel()
         self.session.close()
+        remove_covers(self._covers, self.run.path)
         self.run.remove()
 
     def _new_session(self) -> BridgeSession:

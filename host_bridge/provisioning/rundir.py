@@ -46,6 +46,7 @@ class OwnerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kernel: The kernel process, leader of a session of its own.
         bridge: The session process.
         connection_file: Jupyter's, which lies elsewhere and holds the channels' key.
+        covers: Paths in the workspace at which the kernel's sandbox has put a cover.
     """
 
     host: ProcessIdentity
@@ -53,6 +54,7 @@ class OwnerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernel: ProcessIdentity | None = None
     bridge: ProcessIdentity | None = None
     connection_file: str = ""
+    covers: tuple[str, ...] = ()
 
 
 class RunDirectory:

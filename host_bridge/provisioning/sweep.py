@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -11,23 +10,28 @@ import signal
 import time
 from pathlib import Path
 
-import msgspec
-
+from host_bridge.provisioning.covers import remove_covers
 from host_bridge.provisioning.processes import (
     ProcessIdentity,
     identify,
-    is_running,
     kill_session,
     machine_state,
     send_signal,
     wait_for_end,
 )
-from host_bridge.provisioning.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases, remove_tree
+from host_bridge.provisioning.records import (
+    MAX_RECORD_BYTES,
+    host_lives,
+    open_folder,
+    read_record,
+    run_folders,
+    take_lock,
+)
+from host_bridge.provisioning.rundir import OwnerRecord, remove_tree
 from host_bridge.tools.orphans import end_left_behind
 
 UNRECORDED_SECONDS = 600.0  # a folder without a record may be about to get one
 BRIDGE_END_SECONDS = 5.0  # a session process that lost its host is ending its commands; give it the time
-_MAX_RECORD_BYTES = 64 * 2**10
 
 _log = logging.getLogger(__name__)
 
@@ -49,17 +53,11 @@ def sweep() -> SweepReport:
     """Look through every place a run directory may lie in, and remove what no living host owns."""
     removed: list[str] = []
     killed: list[int] = []
-    for base in bases():
-        try:
-            names = [entry.path for entry in os.scandir(base) if entry.name.startswith(PREFIX)]
-        except OSError as error:
-            _log.warning("can't look for leftovers in %s: %s", base, error.strerror)
-            continue
-        for path in names:
-            pids = _sweep_one(str(Path(path).absolute()))
-            if pids is not None:
-                removed.append(path)
-                killed += pids
+    for path in run_folders():
+        pids = _sweep_one(path)
+        if pids is not None:
+            removed.append(path)
+            killed += pids
     if removed:
         _log.info("removed what a crashed host left: %s; ended processes: %s", removed, killed or "none")
     return SweepReport(tuple(removed), tuple(killed))
@@ -67,48 +65,23 @@ def sweep() -> SweepReport:
 
 def _sweep_one(path: str) -> list[int] | None:
     """Remove one folder if nobody owns it. Gives the processes killed, or None if it was left alone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    descriptor = open_folder(path)
+    if descriptor is None:
         return None
     try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.getuid():
+        record = read_record(descriptor)
+        if record is None and time.time() - os.fstat(descriptor).st_mtime < UNRECORDED_SECONDS:
             return None
-        record = _read_record(descriptor)
-        if record is None and time.time() - status.st_mtime < UNRECORDED_SECONDS:
-            return None
-        if not _lock(descriptor) or (record and _host_lives(record)):
+        if not take_lock(descriptor) or (record and host_lives(record)):
             return None
         killed = _end_processes(record) if record else []
         if record:
             _remove_connection_file(record.connection_file, path)
+            remove_covers(record.covers, path)
         remove_tree(path)
         return killed
     finally:
         os.close(descriptor)
-
-
-def _read_record(folder: int) -> OwnerRecord | None:
-    try:
-        descriptor = os.open(RECORD_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(descriptor, "rb") as file:
-            return msgspec.json.decode(file.read(_MAX_RECORD_BYTES), type=OwnerRecord)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
-def _lock(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _host_lives(record: OwnerRecord) -> bool:
-    # The lock alone would do, were it not for file systems that grant every lock.
-    return record.machine_state == machine_state() and is_running(record.host)
 
 
 def _end_processes(record: OwnerRecord) -> list[int]:
@@ -137,7 +110,7 @@ def _remove_connection_file(name: str, run_directory: str) -> None:
         return
     path = Path(name)
     try:
-        if path.is_symlink() or path.stat().st_size > _MAX_RECORD_BYTES:
+        if path.is_symlink() or path.stat().st_size > MAX_RECORD_BYTES:
             return
         if str(json.loads(path.read_bytes())["ip"]).startswith(f"{run_directory}/"):
             path.unlink()
