@@ -191,7 +191,8 @@ class HermesKernelApp(IPKernelApp):
         except ValueError as error:
             # The kernel is of use without tools, and a call of one says again what is wrong.
             self.log.error("No tool can be called: %s", error)
-        if not _environment_block.wipe([TICKET_FILE_VARIABLE, TICKET_VARIABLE]):
+        _environment_block.wipe([TICKET_FILE_VARIABLE])  # tidiness: a path of a file that is gone
+        if not _environment_block.wipe([TICKET_VARIABLE]):
             self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
         super().init_connection_file()
 

@@ -60,8 +60,8 @@ class Bridge:
         self._calls = self._denied = 0
         self._session = SessionState(config)
         self._session.resources["original_rlimits"] = limit_memory(config.memory_bytes)
-        policy = self._load_policy()
         self._registry = load_tools()
+        policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)
         self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
         self._log.append(self._opening(policy))
@@ -86,6 +86,7 @@ class Bridge:
             principal=config.principal,
             workspace=config.workspace,
             protected_paths=(config.notebook, config.audit_path),
+            known_tools=(*self._registry, *config.host_tools),
         )
 
     def _opening(self, policy: Policy) -> SessionOpened:

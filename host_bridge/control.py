@@ -31,8 +31,10 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """All a session needs to know; nothing of it is read from the environment.
 
     Attributes:
-        endpoint: The ZeroMQ address to bind: `ipc://…` or `tcp://host:*`.
+        endpoint: The ZeroMQ address to bind: `ipc://…` or `tcp://host:*`; with `dials` the one to connect to.
         server_public_key: The bridge's CURVE key pair, Z85 text, made by the host so that it can tell the kernel at once.
+        dials: Whether the kernel binds the endpoint and the session connects to it: for a kernel that can't connect. There is
+            one connection at a time then.
         workspace: Absolute path of the folder relative paths start from.
         policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
         policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
@@ -42,6 +44,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         secrets: Values that must never be written to the audit log, whatever carries them.
         tool_settings: The `[tools.*]` tables of the host's configuration.
         environment: The variables commands get.
+        host_tools: Names of the tools the host application will provide, so that rules may name them.
         budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`. Absent means no limit of that kind.
         interactive: Whether somebody answers `Asked`; where nobody does, `ask` is a denial.
         marks_cells: Whether the host says which cell runs. Then a call outside any cell is refused.
@@ -52,6 +55,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     endpoint: str
     server_public_key: str
     server_secret_key: str
+    dials: bool = False
     workspace: str
     principal: str = "default"
     profile: str = "workspace"
@@ -66,6 +70,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secrets: tuple[str, ...] = ()
     tool_settings: dict[str, dict[str, Any]] = {}
     environment: dict[str, str] = {}
+    host_tools: tuple[str, ...] = ()
     budgets: dict[str, float] = {}
     interactive: bool = False
     ask_timeout_seconds: float = 300.0
@@ -132,7 +137,7 @@ class End(ControlMessage, frozen=True, tag="end"):
 
 
 class Ready(ControlMessage, frozen=True, tag="ready"):
-    """The endpoint is bound. `endpoint` has the real port where `*` was asked for."""
+    """The endpoint is bound, or dialled. `endpoint` has the real port where `*` was asked for."""
 
     endpoint: str
 

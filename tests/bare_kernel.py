@@ -50,6 +50,7 @@ class Host:
                 "server_secret_key": server_secret,
                 "workspace": str(folder / "workspace"),
                 "audit_path": str(folder / "audit.jsonl"),
+                "host_tools": ("add",),
                 "environment": {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"},
                 **fields,
             }

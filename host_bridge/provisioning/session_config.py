@@ -96,6 +96,7 @@ def session_config(
         secrets=(*options.secrets, *keys),
         tool_settings=tools,
         environment=command_environment(environment, host.environment),
+        host_tools=tuple(tool.name for tool in options.tools),
         budgets=_budgets(host, options),
         interactive=given.interactive,
         ask_timeout_seconds=host.session.ask_timeout_seconds,

@@ -318,6 +318,7 @@ def test_ctrl_c_is_the_hosts_business(host, kernel):
     [
         ({"policy_texts": (("test", "version = 1\n[rules]\nallow = 3\n"),)}, "PolicyError"),
         ({"profile": "no-such-profile"}, "PolicyError"),
+        ({"policy_texts": (("test", 'version = 1\n[rules]\nallow = ["termnal"]\n'),)}, "PolicyError"),
         ({"audit_path": "/nonexistent/folder/audit.jsonl"}, "AuditError"),
         ({"endpoint": "ipc:///nonexistent/folder/bridge"}, "SessionError"),
     ],
