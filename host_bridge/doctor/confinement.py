@@ -1,73 +1,67 @@
-"""Which means this machine has to confine a kernel. Found by trying: a program on the PATH may still not be allowed to work."""
+"""How a kernel would be confined on this machine, and by which means: found by trying, as the provisioner does."""
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_bridge.doctor.finding import Finding, ok, warning
+from host_bridge.config import HostConfig, load_config
+from host_bridge.doctor.finding import Finding, failure, ok, warning
+from host_bridge.errors import ConfigurationError, SandboxError
+from host_bridge.provisioning.confinement import decide_confinement
+from host_bridge.provisioning.probing import INSTALL_BUBBLEWRAP, landlock_version, probe
 
-SYSTEM_BUBBLEWRAP = "/usr/bin/bwrap"
-"""Preferred to one on the PATH: Ubuntu's AppArmor exception names this file."""
-
-_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
-_LANDLOCK_CREATE_RULESET_VERSION = 1
-_PROBE_SECONDS = 10.0
+SECCOMP_ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
 
 
 def examine() -> Iterator[Finding]:
-    """Look at bubblewrap, Landlock and seccomp, and say what is done with them."""
+    """Look at bubblewrap, Landlock and seccomp, and at what the configuration makes of them."""
     yield bubblewrap()
     yield landlock()
     yield seccomp()
-    yield warning(
-        "confinement",
-        "the kernel is not confined in this version: tool calls are decided and recorded, but a cell's own Python can "
-        "open files, run programs and use the network past the bridge",
-        "run only notebooks you would run as yourself, or run the whole program in a container or virtual machine",
-    )
+    try:
+        config = load_config()
+    except ConfigurationError:
+        config = HostConfig()  # `places` has reported it
+    yield in_force(config)
 
 
 def bubblewrap() -> Finding:
-    """Run something trivial in a sandbox like the one a kernel would get."""
-    program = SYSTEM_BUBBLEWRAP if os.access(SYSTEM_BUBBLEWRAP, os.X_OK) else shutil.which("bwrap")
-    if program is None:
-        return warning("bubblewrap", "not installed", "install it for confinement later: `apt-get install bubblewrap`")
-    command = [program, "--unshare-all", "--unshare-user", "--die-with-parent", "--ro-bind", "/", "/", "true"]
-    try:
-        probe = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
-        problem = probe.stderr.strip() if probe.returncode else ""
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = str(error)
-    if problem:
-        remedy = (
-            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor, container settings)"
-        )
-        return warning("bubblewrap", f"{program} is there but doesn't work: {problem}", remedy, path=program)
-    return ok("bubblewrap", f"{program} works", path=program)
+    """Look at what a trial gave."""
+    found = probe("bubblewrap")
+    if found.works:
+        return ok("bubblewrap", f"{found.program} works", path=found.program)
+    return warning("bubblewrap", f"can't be used: {found.problem}", f"{INSTALL_BUBBLEWRAP}, or allow it to work")
 
 
 def landlock() -> Finding:
-    """Ask the running Linux for its Landlock version."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    syscall = getattr(libc, "syscall", None)
-    version = -1
-    if syscall is not None and os.uname().sysname == "Linux":
-        version = syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_CREATE_RULESET_VERSION)
-    if version > 0:
+    """Ask the running Linux for its version of Landlock."""
+    version = landlock_version()
+    if version:
         return ok("landlock", f"ABI {version}", abi=version)
-    why = errno.errorcode.get(ctypes.get_errno(), "not Linux") if version < 0 else "unknown"
-    return warning("landlock", f"not available ({why})", "boot a Linux of 5.13 or newer with landlock in `lsm=`", abi=0)
+    return warning("landlock", "not available", "boot a Linux of 5.13 or newer with landlock in `lsm=`", abi=0)
 
 
 def seccomp() -> Finding:
     """See whether system calls can be filtered."""
-    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    actions = Path(SECCOMP_ACTIONS)
     if actions.is_file() and "errno" in actions.read_text().split():
         return ok("seccomp", "filters are available")
     return warning("seccomp", "filters are not available", "boot a Linux built with CONFIG_SECCOMP_FILTER")
+
+
+def in_force(config: HostConfig) -> Finding:
+    """Say what stands between a cell and the machine."""
+    try:
+        label = decide_confinement(config.sandbox).label
+    except SandboxError as error:
+        return failure("confinement", str(error), INSTALL_BUBBLEWRAP)
+    if label != "none":
+        return ok("confinement", f"kernels are confined: {label}", backend=label)
+    return warning(
+        "confinement",
+        "kernels are not confined: tool calls are decided and recorded, but a cell's own Python can open files, run programs "
+        "and use the network past the bridge",
+        'take backend = "none" out of [sandbox] in the configuration, or run only notebooks you would run as yourself',
+        backend=label,
+    )

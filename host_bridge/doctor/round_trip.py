@@ -40,7 +40,7 @@ def examine() -> Iterator[Finding]:
 def _round_trip(workspace: Path, log: Path) -> Finding:
     begin = time.monotonic()
     try:
-        answer, started = _call(workspace, log)
+        answer, started, confinement = _call(workspace, log)
         records = _verify(log)
     except (HostBridgeError, OSError, RuntimeError, TimeoutError) as error:
         remedy = "mend what fails above; if nothing does, run `hermes-runtime --debug doctor`"
@@ -52,17 +52,19 @@ def _round_trip(workspace: Path, log: Path) -> Finding:
         "first_call_milliseconds": round(answer["first"] * 1e3, 3),
         "median_call_milliseconds": round(answer["median"] * 1e3, 3),
         "audit_records": records,
+        "confinement": confinement,
         "seconds": round(time.monotonic() - begin, 3),
     }
+    times = f"median {answer['median'] * 1e3:.2f} ms, first {answer['first'] * 1e3:.1f} ms"
     text = (
-        f"kernel ready in {started:.2f} s; {_CALLS} × read_file, median {answer['median'] * 1e3:.2f} ms, "
-        f"first {answer['first'] * 1e3:.1f} ms; {records} audit records verified"
+        f"kernel ready in {started:.2f} s (confinement: {confinement}); {_CALLS} × read_file, {times}; "
+        f"{records} audit records verified"
     )
     return ok("round trip", text, **facts)
 
 
-def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float]:
-    """Run the cell in a kernel of its own. Gives what it printed, and how long the kernel took to be ready."""
+def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float, str]:
+    """Run the cell in a kernel of its own. Gives what it printed, how long the kernel took to be ready, and its confinement."""
     from jupyter_client.manager import KernelManager
 
     from host_bridge.provisioning.options import LaunchOptions
@@ -77,7 +79,8 @@ def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float]:
         try:
             client.wait_for_ready(timeout=_SECONDS)
             started = time.monotonic() - begin
-            return json.loads(_execute(client)), started
+            provisioner: Any = manager.provisioner
+            return json.loads(_execute(client)), started, provisioner.session.config.confinement
         finally:
             client.stop_channels()
     finally:

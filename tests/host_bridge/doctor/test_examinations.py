@@ -10,8 +10,10 @@ from tempfile import mkdtemp
 
 import pytest
 
+from host_bridge.config import HostConfig, SandboxSettings
 from host_bridge.doctor import Finding, Status, confinement, kernels, packages, places, tools
 from host_bridge.doctor import examine as examine_all
+from host_bridge.errors import SandboxError
 
 
 def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
@@ -55,24 +57,32 @@ def test_an_unmet_requirement_is_named(requirement: str, problem: str) -> None:
     assert bool(packages.unmet(requirement)) == bool(problem)
 
 
-def test_bubblewrap_that_is_there_but_not_allowed_is_no_bubblewrap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script(tmp_path / "bwrap", "#!/bin/sh\necho 'setting up uid map: Permission denied' >&2\nexit 1\n")
-    monkeypatch.setattr(confinement, "SYSTEM_BUBBLEWRAP", str(tmp_path / "bwrap"))
-
-    found = confinement.bubblewrap()
-
-    assert found.status is Status.WARNING
-    assert "Permission denied" in found.text
-    assert found.remedy
-
-
-def test_it_says_plainly_that_the_kernel_is_not_confined() -> None:
-    found = by_subject(confinement.examine())["confinement"]
+def test_what_stands_between_a_cell_and_the_machine_is_said_plainly() -> None:
+    found = confinement.in_force(HostConfig(sandbox=SandboxSettings(backend="none")))
 
     assert found.status is Status.WARNING
     assert "past the bridge" in found.text
+
+
+def test_no_way_to_confine_is_a_failure_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_settings: SandboxSettings) -> None:
+        raise SandboxError("the kernel can't be confined here")
+
+    monkeypatch.setattr(confinement, "decide_confinement", refuse)
+
+    found = confinement.in_force(HostConfig())
+
+    assert found.status is Status.FAILURE
+    assert "apt-get install bubblewrap" in found.remedy
+
+
+def test_the_means_of_confinement_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "landlock_version", lambda: 0)
+    monkeypatch.setattr(confinement, "SECCOMP_ACTIONS", "/nowhere")
+    found = by_subject(confinement.examine())
+
+    assert set(found) == {"bubblewrap", "landlock", "seccomp", "confinement"}
+    assert (found["landlock"].status, found["seccomp"].status) == (Status.WARNING, Status.WARNING)
 
 
 def test_places_are_usable_in_a_fresh_home(home: Path) -> None:
