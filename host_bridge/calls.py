@@ -72,7 +72,7 @@ class RunningCall:
         self._pieces: collections.deque[tuple[bytes, bool]] = collections.deque()
         self._callbacks: list[Callable[[], None]] = []
         self._changed = threading.Condition()
-        self._claimed = threading.Lock()
+        self._claims = [True]
 
     # what tools call, on the worker's thread
 
@@ -151,7 +151,10 @@ class RunningCall:
 
     def claim(self) -> bool:
         """Whether the caller is the one who settles this call: true for the first to ask, false for all others."""
-        return self._claimed.acquire(blocking=False)
+        try:
+            return self._claims.pop()  # a list's pop is atomic, and a tenth of a lock's cost
+        except IndexError:
+            return False
 
     def add_credit(self, size: int) -> None:
         """The kernel can hold so many bytes more."""

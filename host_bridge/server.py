@@ -61,11 +61,18 @@ OUTBOX_BYTES = 32 * 2**20
 HIGH_WATER_MARK = 64  # messages per peer inside ZeroMQ; a chunk is at most 1 MiB
 ACCEPT_BACKLOG = 1_024
 HANDSHAKE_MILLISECONDS = 2_000  # a peer that connects and says nothing is dropped after this
+DIAL_MILLISECONDS = 20  # between attempts to reach a kernel that has not bound yet…
+DIAL_MAX_MILLISECONDS = 100  # …or has ended: a new one may come at any time, and an attempt costs 30 µs
 STUCK_SECONDS = 30.0  # a peer that doesn't read its replies for so long is dropped
 GRACE_SECONDS = 5.0  # between a call's end and giving up on its tool; longer than a command's TERM and KILL take
 COPY_BYTES = 65_536  # below this, copying a frame is cheaper than keeping track of who still needs it
 BATCH = 64  # messages handled before looking at the other descriptors again
 MAX_REFUSALS = 1_000  # recorded and remembered; more of the same says nothing new
+
+_NOBLOCK = int(zmq.NOBLOCK)  # combining enums for every frame costs as much as sending it
+_MORE = int(zmq.SNDMORE) | _NOBLOCK
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 
 
 class Peer:
@@ -139,11 +146,14 @@ class Server:
         router.handshake_ivl = HANDSHAKE_MILLISECONDS
         router.linger = 200
         try:
-            router.bind(config.endpoint)
-            if config.endpoint.startswith("ipc://"):
-                Path(config.endpoint.removeprefix("ipc://")).chmod(0o600)
+            if config.dials:
+                _dial(router, config.endpoint)
+            else:
+                router.bind(config.endpoint)
+                if config.endpoint.startswith("ipc://"):
+                    Path(config.endpoint.removeprefix("ipc://")).chmod(0o600)
         except (zmq.ZMQError, OSError) as error:
-            raise SessionError(f"the bridge can't listen at {config.endpoint}: {error}") from error
+            raise SessionError(f"the bridge can't serve at {config.endpoint}: {error}") from error
         return router
 
     # the loop ----------------------------------------------------------------------------------------------------------
@@ -203,7 +213,7 @@ class Server:
             self._send(peer, Goodbye(code=ErrorCode.SESSION_ENDED, message="the session ended"))
         self._run_outbox()
         self._context.destroy(linger=200)
-        if self.endpoint.startswith("ipc://"):
+        if self.endpoint.startswith("ipc://") and not self._session.config.dials:
             Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
         os.close(self._wake_reader)
         os.close(self._wake_writer)
@@ -269,7 +279,7 @@ class Server:
     def _receive_batch(self) -> None:
         for _ in range(BATCH):
             self._receive()
-            if not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+            if not self._router.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
                 break
 
     def _receive(self) -> None:
@@ -325,6 +335,9 @@ class Server:
             )
             self._refuse(peer, ErrorCode.VERSION_MISMATCH, text)
             return
+        if self._session.config.dials:
+            for earlier in list(self._peers.values()):  # there is one connection, so theirs is gone
+                self._drop(earlier, ErrorCode.CANCELLED)
         if len(self._peers) >= MAX_PEERS:
             self._refuse(peer, ErrorCode.BUDGET_EXHAUSTED, f"the session already has {MAX_PEERS} connections")
             return
@@ -459,8 +472,8 @@ class Server:
         """Hand frames to ZeroMQ; False if the peer has no room for them now."""
         try:
             for frame in frames[:-1]:  # part by part: half the cost of send_multipart
-                self._router.send(frame, zmq.SNDMORE | zmq.NOBLOCK, copy=len(frame) < COPY_BYTES)
-            self._router.send(frames[-1], zmq.NOBLOCK, copy=len(frames[-1]) < COPY_BYTES)
+                self._router.send(frame, _MORE, copy=len(frame) < COPY_BYTES)
+            self._router.send(frames[-1], _NOBLOCK, copy=len(frames[-1]) < COPY_BYTES)
         except zmq.Again:
             return False
         except zmq.ZMQError:  # EHOSTUNREACH: the peer is gone
@@ -516,6 +529,17 @@ class Server:
             heapq.heappush(self._deadlines, (time.monotonic() + GRACE_SECONDS, next(self._order), call))
         else:
             self.dispatcher.give_up(call)
+
+
+def _dial(router: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect to where the kernel binds, now or later, and again after every loss."""
+    if not endpoint.startswith("ipc://"):
+        raise SessionError(f"a bridge dials in to a kernel of this machine only, not to {endpoint}")
+    # Each connection is a peer of its own, so that nothing meant for one kernel waits for the next.
+    router.immediate = True
+    router.reconnect_ivl = DIAL_MILLISECONDS
+    router.reconnect_ivl_max = DIAL_MAX_MILLISECONDS
+    router.connect(endpoint)
 
 
 _HANDLERS: dict[type, Callable[[Server, Peer, Any, Sequence[Frame]], None]] = {

@@ -7,6 +7,7 @@ resources of one call, the strictest answer wins. So adding a layer never widens
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from host_bridge.policy.floor import FLOOR, is_secret
 from host_bridge.policy.hazards import depends_on_folder
@@ -141,9 +142,12 @@ def _runs_elsewhere(policy: Policy, resource: CommandResource) -> bool:
 
 def _allowed(verdict: Verdict) -> Decision:
     rule = verdict.rule
-    if rule is None:
-        return Decision(Effect.ALLOW)
-    return Decision(Effect.ALLOW, rule.id, f"allowed by {shown_rule(rule.text)}")
+    return Decision(Effect.ALLOW) if rule is None else _allowed_by(rule.id, rule.text)
+
+
+@functools.lru_cache(maxsize=1024)  # of a policy's rules, never of what a kernel sent
+def _allowed_by(rule_id: str, text: str) -> Decision:
+    return Decision(Effect.ALLOW, rule_id, f"allowed by {shown_rule(text)}")
 
 
 def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: Layer, at: Resource | None) -> Decision:
