@@ -60,6 +60,7 @@ MAX_UPLOADS = 32  # times the window above: what uploads may hold in memory toge
 OUTBOX_BYTES = 32 * 2**20
 HIGH_WATER_MARK = 64  # messages per peer inside ZeroMQ; a chunk is at most 1 MiB
 ACCEPT_BACKLOG = 1_024
+CURVE_BYTES = 64  # ZeroMQ counts a frame's size with its encryption, which adds 33 bytes
 HANDSHAKE_MILLISECONDS = 2_000  # a peer that connects and says nothing is dropped after this
 DIAL_MILLISECONDS = 20  # between attempts to reach a kernel that has not bound yet…
 DIAL_MAX_MILLISECONDS = 100  # …or has ended: a new one may come at any time, and an attempt costs 30 µs
@@ -131,7 +132,8 @@ class Server:
         self._zap = self._context.socket(zmq.REP)
         self._zap.bind("inproc://zeromq.zap.01")
         self._router = self._open_router(session.config)
-        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        bound = "" if session.config.dials else self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.endpoint = bound or session.config.endpoint
 
     def _open_router(self, config: SessionConfig) -> zmq.Socket[bytes]:
         router = self._context.socket(zmq.ROUTER)
@@ -140,14 +142,14 @@ class Server:
         router.curve_secretkey = config.server_secret_key.encode()
         router.zap_domain = b"kernel"
         router.router_mandatory = True  # a full or vanished peer is an error here instead of a silent loss
-        router.maxmsgsize = MAX_BULK_FRAME_BYTES
+        router.maxmsgsize = MAX_BULK_FRAME_BYTES + CURVE_BYTES
         router.rcvhwm = router.sndhwm = HIGH_WATER_MARK
         router.backlog = ACCEPT_BACKLOG
         router.handshake_ivl = HANDSHAKE_MILLISECONDS
         router.linger = 200
         try:
             if config.dials:
-                _dial(router, config.endpoint)
+                _prepare_to_dial(router, config.endpoint)
             else:
                 router.bind(config.endpoint)
                 if config.endpoint.startswith("ipc://"):
@@ -224,6 +226,15 @@ class Server:
         self._generation += 1
         for peer in list(self._peers.values()):
             self._drop(peer, ErrorCode.CANCELLED)
+        if self._session.config.dials:
+            self._dial()
+
+    def _dial(self) -> None:
+        """Connect to where the new kernel binds, now or later; afresh, as ZeroMQ doesn't dial whoever broke its protocol."""
+        if self._generation > 1:
+            with contextlib.suppress(zmq.ZMQError):
+                self._router.disconnect(self.endpoint)
+        self._router.connect(self.endpoint)
 
     def cancel_cell(self, index: int) -> None:
         """Cancel the calls that a cell left open."""
@@ -531,15 +542,13 @@ class Server:
             self.dispatcher.give_up(call)
 
 
-def _dial(router: zmq.Socket[bytes], endpoint: str) -> None:
-    """Connect to where the kernel binds, now or later, and again after every loss."""
+def _prepare_to_dial(router: zmq.Socket[bytes], endpoint: str) -> None:
     if not endpoint.startswith("ipc://"):
         raise SessionError(f"a bridge dials in to a kernel of this machine only, not to {endpoint}")
     # Each connection is a peer of its own, so that nothing meant for one kernel waits for the next.
     router.immediate = True
     router.reconnect_ivl = DIAL_MILLISECONDS
     router.reconnect_ivl_max = DIAL_MAX_MILLISECONDS
-    router.connect(endpoint)
 
 
 _HANDLERS: dict[type, Callable[[Server, Peer, Any, Sequence[Frame]], None]] = {
