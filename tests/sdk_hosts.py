@@ -42,7 +42,7 @@ class Place:
 
     def start_python(self, code: str, **options: Any) -> subprocess.Popen[str]:
         """Run code in a process that is served by this host too."""
-        environment = {**os.environ, TICKET_VARIABLE: encode_ticket(self.ticket)}
+        environment = {**os.environ, "PYTHONFAULTHANDLER": "1", TICKET_VARIABLE: encode_ticket(self.ticket)}
         return subprocess.Popen(
             [sys.executable, "-c", code],
             env=environment,
@@ -54,8 +54,12 @@ class Place:
 
     def run_python(self, code: str) -> str:
         """Run code in such a process to its end, and give what it printed."""
-        process = self.start_python(code)
-        out, err = process.communicate(timeout=60)
+        with self.start_python(code, start_new_session=True) as process:
+            try:
+                out, err = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGABRT)  # with PYTHONFAULTHANDLER, it then says where it hangs
+                out, err = process.communicate()
         assert process.returncode == 0, err
         return out
 

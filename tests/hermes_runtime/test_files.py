@@ -10,6 +10,7 @@ import pytest
 from sdk_hosts import Place
 
 import hermes_runtime as hermes
+from hermes_protocol.frames import MAX_BULK_FRAME_BYTES
 from hermes_runtime._files import BLOCK_BYTES
 from hermes_runtime.testing import FakeHost, Reply
 
@@ -225,6 +226,15 @@ def test_a_host_that_sends_more_than_was_asked_for_is_stopped() -> None:
     with FakeHost({"read_file": read_file}), hermes.open("a", "rb") as file:
         with pytest.raises(hermes.ToolFailedError, match="more than it was asked for"):
             file.read(1)
+
+
+def test_chunks_as_large_as_the_protocol_allows_arrive() -> None:
+    def read_file(call, limit, **_):
+        call.emit("body", bytes(2 * MAX_BULK_FRAME_BYTES))  # sent in frames of the greatest size
+        return Reply({"size_bytes": 2**23, "version": "1", "returned_bytes": 2 * MAX_BULK_FRAME_BYTES})
+
+    with FakeHost({"read_file": read_file}):
+        assert hermes.read_bytes("a") == bytes(2 * MAX_BULK_FRAME_BYTES)
 
 
 def test_patching_and_listing_and_searching(bridge: Place) -> None:
