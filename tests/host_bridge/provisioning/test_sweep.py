@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from host_bridge.provisioning import records
 from host_bridge.provisioning import sweep as sweep_module
 from host_bridge.provisioning.processes import ProcessIdentity, identify, machine_state
 from host_bridge.provisioning.rundir import PREFIX, OwnerRecord, RunDirectory
@@ -25,7 +26,7 @@ from host_bridge.tools.orphans import OWNER_VARIABLE
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The only place looked at, so that a test never meddles with another's kernels."""
     with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as folder:
-        monkeypatch.setattr(sweep_module, "bases", lambda: iter([folder]))
+        monkeypatch.setattr(records, "bases", lambda: iter([folder]))
         yield Path(folder)
 
 
@@ -212,6 +213,6 @@ def test_the_kernels_connection_file_goes_and_nobody_elses(base: Path, tmp_path:
 
 
 def test_a_place_that_cannot_be_read_does_not_stop_the_others(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_module, "bases", lambda: iter([str(base / "absent"), str(base)]))
+    monkeypatch.setattr(records, "bases", lambda: iter([str(base / "absent"), str(base)]))
     path = leftover(base, OwnerRecord(dead(), machine_state()))
     assert sweep().removed == (str(path),)
