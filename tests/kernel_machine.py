@@ -49,7 +49,10 @@ class Machine:
         (folder / "config.toml").write_text(text)
 
     def processes(self) -> dict[int, str]:
-        """Give the processes that belong to this machine, the test itself excepted: number to command line."""
+        """Give the processes that belong to this machine, the test itself excepted: number to command line.
+
+        A confined kernel's variables tell nothing, so it is known by the folders that are mounted for it.
+        """
         mark = f"XDG_STATE_HOME={self.root}/state".encode()
         found = {}
         for folder in Path("/proc").iterdir():
@@ -57,8 +60,18 @@ class Machine:
                 continue
             with contextlib.suppress(OSError):
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(folder.name)] = _command_line(folder)
+                elif self._is_confined_here(folder):
+                    found[int(folder.name)] = _command_line(folder)
+                    found |= _watcher(folder)
         return found
+
+    def _is_confined_here(self, folder: Path) -> bool:
+        mounts = folder / "ns" / "mnt"
+        return (
+            mounts.readlink() != Path("/proc/self/ns/mnt").readlink()
+            and f" {self.root}/" in (folder / "mountinfo").read_text()
+        )
 
     def bridges(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "host_bridge.bridge" in command]
@@ -87,3 +100,14 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _command_line(folder: Path) -> str:
+    return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def _watcher(folder: Path) -> dict[int, str]:
+    """Give the process that started a sandbox and waits for its end, if `folder` is that of the sandbox's first process."""
+    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+    watcher = Path("/proc", parent)
+    return {int(parent): _command_line(watcher)} if (watcher / "comm").read_text() == "bwrap\n" else {}
