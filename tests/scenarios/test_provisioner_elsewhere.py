@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -25,6 +26,11 @@ from host_bridge.provisioning.remote import open_remote_session
 READY_SECONDS = 60.0
 CALL = "import hermes_runtime; print(hermes_runtime.read_file('greeting.txt'), end='')"
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def copy(source: Path, target: Path) -> None:
+    # Real files: what a link leads to is outside the environment, and so outside of what a confined kernel may read.
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "tests", "*.pyi"))
 
 
 def closure(names: set[str]) -> set[str]:
@@ -55,10 +61,12 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.parts[0] for file in distribution.files or () if not str(file).startswith(("..", "__pycache__"))
         }:
             source = Path(str(distribution.locate_file(top)))
-            if source.exists() and not (library / top).exists():
-                (library / top).symlink_to(source)
+            if source.is_dir() and not (library / top).exists():
+                copy(source, library / top)
+            elif source.is_file():
+                shutil.copy(source, library)
     for package in OUR_PACKAGES:
-        (library / package).symlink_to(ROOT / package)
+        copy(ROOT / package, library / package)
     return root / "bin" / "python"
 
 

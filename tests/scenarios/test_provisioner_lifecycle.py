@@ -19,13 +19,14 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from kernel_machine import Machine
 
-from host_bridge.errors import ConfigurationError, HostBridgeError, PolicyError, SessionError
+from host_bridge.errors import ConfigurationError, HostBridgeError, PolicyError, SandboxError, SessionError
 from host_bridge.provisioning.options import HostTool, LaunchOptions
 from host_bridge.provisioning.processes import identify, wait_for_end
 from host_bridge.provisioning.provisioner import HermesProvisioner
 from host_bridge.provisioning.sweep import sweep
 
 READY_SECONDS = 60.0
+UNCONFINED = "[sandbox]\nbackend = 'none'\n"
 CALL = "import hermes_runtime; print(hermes_runtime.read_file('greeting.txt'), end='')"
 
 
@@ -106,10 +107,11 @@ def test_channels_and_ticket_are_for_this_user_alone(machine: Machine, start: Ca
     # The SDK has read the ticket, and neither a cell nor a saved output can.
     kernel.run("import hermes_runtime; hermes_runtime.tools()")
     assert list((directory / "k").iterdir()) == []
-    assert kernel.run("import os; print([name for name in os.environ if name.startswith('HERMES')])") == "[]\n"
+    assert kernel.run("import os; print([name for name in os.environ if 'SESSION' in name])") == "[]\n"
 
 
 def test_channels_over_tcp_are_encrypted(machine: Machine, start: Callable[..., Kernel]) -> None:
+    machine.configure(UNCONFINED)
     manager = KernelManager(kernel_name="hermes")
     manager.config.HermesProvisioner.channels = "tcp"
     kernel = start(manager=manager)
@@ -192,6 +194,7 @@ def test_a_kernel_that_ignores_every_request_to_end_is_gone_in_time(
 def test_what_a_cell_started_does_not_outlive_its_kernel(
     machine: Machine, start: Callable[..., Kernel], restart: bool
 ) -> None:
+    machine.configure(UNCONFINED)  # in a sandbox nothing outlives its first process
     kernel = start()
     number = kernel.run("import os, subprocess; print(subprocess.Popen(['sleep', '600']).pid); os.kill(os.getpid(), 0)")
     child = identify(int(number))
@@ -312,9 +315,13 @@ def install_spec(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return install_spec
 
 
-def test_a_kernel_that_cannot_be_started_leaves_nothing(machine: Machine, install_spec: Callable[..., str]) -> None:
+@pytest.mark.parametrize(("configuration", "error"), [("", SandboxError), (UNCONFINED, FileNotFoundError)])
+def test_a_kernel_that_cannot_be_started_leaves_nothing(
+    machine: Machine, install_spec: Callable[..., str], configuration: str, error: type[Exception]
+) -> None:
+    machine.configure(configuration)
     manager = KernelManager(kernel_name=install_spec(argv=["/no/such/python", "{connection_file}"]))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(error, match="/no/such/python"):
         manager.start_kernel()
     machine.wait_until_clean()
     manager.cleanup_resources()
@@ -355,9 +362,11 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.parametrize("configuration", ["", UNCONFINED])
 def test_a_killed_host_takes_everything_along_but_files_and_those_go_at_the_next_start(
-    machine: Machine, start: Callable[..., Kernel]
+    machine: Machine, start: Callable[..., Kernel], configuration: str
 ) -> None:
+    machine.configure(configuration)
     host = subprocess.Popen([sys.executable, "-c", HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     assert host.stdin is not None
