@@ -71,7 +71,6 @@ class HermesProvisioner(LocalProvisioner):
     _lifeline: Lifeline | None = None
     _start: Start | None = None
     _sandbox: int | None = None
-    _wants_sweep = False
 
     def __init__(self, **kwargs: Any) -> None:
         # A kernel spec can come with a download, so what it may set is a list, not whatever happens to be a trait.
@@ -138,7 +137,7 @@ class HermesProvisioner(LocalProvisioner):
     async def _prepare(self, options: LaunchOptions, kwargs: dict[str, Any]) -> dict[str, Any]:
         kwargs.pop("independent", None)  # outliving the host is what our kernels never do
         manager: Any = self.parent
-        self._wants_sweep = self._kernel is None
+        is_first = self._kernel is None
         if self._kernel is None:
             site = kernel_site(kwargs, self.profile)
             self._kernel = await _off_loop(
@@ -147,6 +146,9 @@ class HermesProvisioner(LocalProvisioner):
             self._place_channels(manager, self._kernel.run.channels)
         kernel = self._kernel
         await _off_loop(lambda: kernel.open(os.environ))
+        if is_first:
+            # While the session starts, and before anybody looks what lies in the workspace: a crash leaves covers there.
+            await _off_loop(sweep)
         kernel.admit_kernel()
         prepared: dict[str, Any] = await super().pre_launch(**kwargs)
         kernel.record_connection_file(manager.connection_file)
@@ -214,8 +216,6 @@ class HermesProvisioner(LocalProvisioner):
             self._lifeline.attach(self.pgid)
         if self.pid:
             kernel.record_kernel(self.pid)
-        if self._wants_sweep:
-            await _off_loop(sweep)
         await _off_loop(kernel.wait_ready)
 
     # ending --------------------------------------------------------------------------------------------------------------
