@@ -9,7 +9,7 @@ from host_bridge.config import HostConfig, load_config
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError, SandboxError
 from host_bridge.provisioning.confinement import decide_confinement
-from host_bridge.provisioning.probing import INSTALL_BUBBLEWRAP, landlock_version, probe
+from host_bridge.sandbox.probing import INSTALL_BUBBLEWRAP, landlock_version, probe
 
 SECCOMP_ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from host_bridge.config import HostConfig, audit_folder, config_path, load_config
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError, SessionError
-from host_bridge.provisioning.rundir import MAX_SOCKET_PATH_BYTES, RunDirectory
+from host_bridge.rundirs.rundir import MAX_SOCKET_PATH_BYTES, RunDirectory
 
 ENOUGH_BYTES = 100 * 2**20  # an ordinary notebook with its audit log is far below
 

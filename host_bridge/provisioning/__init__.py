@@ -4,7 +4,7 @@ provisioner   what jupyter_client calls; the only module here that imports it (w
 options       what a host application may say about a kernel it starts
 session       the host end of a session's control channel
 supervisor    a daemon that starts session processes for others
-rundir, sweep the private folder of a running kernel, and what a crashed host left of one
-sandbox       from what a kernel may touch to the command that starts it
+confinement   from configuration to the command that starts a kernel confined; `host_bridge.sandbox` has the parts
+sweep         removes what a crashed host left of a kernel's run directory
 kernelspecs   registering the kernel with Jupyter
 """

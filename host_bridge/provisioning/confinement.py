@@ -14,13 +14,13 @@ from hermes_protocol.ticket import Ticket, encode_ticket
 from host_bridge.config import SandboxSettings
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SandboxError
-from host_bridge.provisioning import bubblewrap
 from host_bridge.provisioning.environment import confined_environment
-from host_bridge.provisioning.interpreters import interpreter_paths
-from host_bridge.provisioning.islands import survey
-from host_bridge.provisioning.probing import choose, probe
-from host_bridge.provisioning.sandbox import Backend, Launch, SandboxSpec
-from host_bridge.provisioning.workspaces import check_workspace
+from host_bridge.sandbox import bubblewrap
+from host_bridge.sandbox.interpreters import interpreter_paths
+from host_bridge.sandbox.islands import survey
+from host_bridge.sandbox.probing import choose, probe
+from host_bridge.sandbox.spec import Backend, Launch, SandboxSpec
+from host_bridge.sandbox.workspaces import check_workspace
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,16 @@ from host_bridge.config import HostConfig
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SessionError
 from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement, sandbox_spec
-from host_bridge.provisioning.covers import covers_in_use, covers_locked, remove_covers
 from host_bridge.provisioning.environment import kernel_environment
 from host_bridge.provisioning.keys import new_keys
 from host_bridge.provisioning.notebook import declared_permissions
 from host_bridge.provisioning.options import LaunchOptions, Prompter
-from host_bridge.provisioning.processes import ProcessIdentity, identify, kill_session
-from host_bridge.provisioning.rundir import RunDirectory
-from host_bridge.provisioning.sandbox import Launch, unconfined
 from host_bridge.provisioning.session import BridgeSession
 from host_bridge.provisioning.session_config import Circumstances, session_config
+from host_bridge.rundirs.processes import ProcessIdentity, identify, kill_session
+from host_bridge.rundirs.rundir import RunDirectory
+from host_bridge.sandbox.covers import covers_in_use, covers_locked, remove_covers
+from host_bridge.sandbox.spec import Launch, unconfined
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from host_bridge.errors import SandboxError
-from host_bridge.provisioning.sandbox import Launch
+from host_bridge.sandbox.spec import Launch
 
 REPORT_SECONDS = 20.0  # bubblewrap reports within milliseconds
 MAX_KEPT_OUTPUT = 16 * 2**10

@@ -24,8 +24,8 @@ from types import FrameType
 from typing import IO
 
 from host_bridge.errors import SessionError
-from host_bridge.provisioning.rundir import MAX_SOCKET_PATH_BYTES
 from host_bridge.provisioning.spawning import start_session_process
+from host_bridge.rundirs.rundir import MAX_SOCKET_PATH_BYTES
 from host_bridge.tools.orphans import end_left_behind
 
 MAX_SESSIONS = 256  # about 40 MiB each; more is a mistake or an attack

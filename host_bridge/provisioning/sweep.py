@@ -10,8 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from host_bridge.provisioning.covers import remove_covers
-from host_bridge.provisioning.processes import (
+from host_bridge.rundirs.processes import (
     ProcessIdentity,
     identify,
     kill_session,
@@ -19,7 +18,7 @@ from host_bridge.provisioning.processes import (
     send_signal,
     wait_for_end,
 )
-from host_bridge.provisioning.records import (
+from host_bridge.rundirs.records import (
     MAX_RECORD_BYTES,
     host_lives,
     open_folder,
@@ -27,7 +26,8 @@ from host_bridge.provisioning.records import (
     run_folders,
     take_lock,
 )
-from host_bridge.provisioning.rundir import OwnerRecord, remove_tree
+from host_bridge.rundirs.rundir import OwnerRecord, remove_tree
+from host_bridge.sandbox.covers import remove_covers
 from host_bridge.tools.orphans import end_left_behind
 
 UNRECORDED_SECONDS = 600.0  # a folder without a record may be about to get one

@@ -21,9 +21,9 @@ from kernel_machine import Machine
 
 from host_bridge.errors import ConfigurationError, HostBridgeError, PolicyError, SandboxError, SessionError
 from host_bridge.provisioning.options import HostTool, LaunchOptions
-from host_bridge.provisioning.processes import identify, wait_for_end
 from host_bridge.provisioning.provisioner import HermesProvisioner
 from host_bridge.provisioning.sweep import sweep
+from host_bridge.rundirs.processes import identify, wait_for_end
 
 READY_SECONDS = 60.0
 UNCONFINED = "[sandbox]\nbackend = 'none'\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from host_bridge.provisioning.lifeline import Lifeline
-from host_bridge.provisioning.processes import ProcessIdentity, identify, wait_for_end
+from host_bridge.rundirs.processes import ProcessIdentity, identify, wait_for_end
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signal-driven pipes are Linux's")
 

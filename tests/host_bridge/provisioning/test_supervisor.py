@@ -16,9 +16,9 @@ import pytest
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SessionError
 from host_bridge.provisioning import supervisor as supervisor_module
-from host_bridge.provisioning.processes import identify, wait_for_end
 from host_bridge.provisioning.session import BridgeSession
 from host_bridge.provisioning.supervisor import default_socket_path, peer_user, running_supervisor, serve
+from host_bridge.rundirs.processes import identify, wait_for_end
 
 WAIT_SECONDS = 30.0
 NOBODY = 65534

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from host_bridge.provisioning import records
 from host_bridge.provisioning import sweep as sweep_module
-from host_bridge.provisioning.processes import ProcessIdentity, identify, machine_state
-from host_bridge.provisioning.rundir import PREFIX, OwnerRecord, RunDirectory
 from host_bridge.provisioning.sweep import sweep
+from host_bridge.rundirs import records
+from host_bridge.rundirs.processes import ProcessIdentity, identify, machine_state
+from host_bridge.rundirs.rundir import PREFIX, OwnerRecord, RunDirectory
 from host_bridge.tools.orphans import OWNER_VARIABLE
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from host_bridge.errors import SandboxError
-from host_bridge.provisioning.sandbox import BACKENDS, Backend
+from host_bridge.sandbox.spec import BACKENDS, Backend
 
 PROBE_SECONDS = 10.0
 LANDLOCK_FOR_FALLBACK = 4  # the first version that knows TCP; without bubblewrap nothing else stops it

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from host_bridge.errors import SessionError
-from host_bridge.provisioning.processes import ProcessIdentity, identify, machine_state
+from host_bridge.rundirs.processes import ProcessIdentity, identify, machine_state
 
 PREFIX = "hermes-"
 RECORD_NAME = "owner.json"

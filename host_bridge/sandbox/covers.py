@@ -18,7 +18,7 @@ from pathlib import Path
 
 from host_bridge.config import state_folder
 from host_bridge.errors import SandboxError
-from host_bridge.provisioning.records import living_records
+from host_bridge.rundirs.records import living_records
 
 LOCK_SECONDS = 10.0  # it is held for milliseconds
 _RETRY_SECONDS = 0.01

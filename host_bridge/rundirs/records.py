@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from host_bridge.provisioning.processes import is_running, machine_state
-from host_bridge.provisioning.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases
+from host_bridge.rundirs.processes import is_running, machine_state
+from host_bridge.rundirs.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases
 
 MAX_RECORD_BYTES = 64 * 2**10
 

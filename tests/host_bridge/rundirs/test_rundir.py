@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from host_bridge.errors import SessionError
-from host_bridge.provisioning import rundir
-from host_bridge.provisioning.processes import identify
-from host_bridge.provisioning.rundir import MAX_SOCKET_PATH_BYTES, OwnerRecord, RunDirectory, remove_tree
+from host_bridge.rundirs import rundir
+from host_bridge.rundirs.processes import identify
+from host_bridge.rundirs.rundir import MAX_SOCKET_PATH_BYTES, OwnerRecord, RunDirectory, remove_tree
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_where_there_is_no_place_the_error_says_what_to_do(monkeypatch: pytest.M
     "end", ["", "import os\nif os.fork() == 0: raise SystemExit\nos.wait()\nprint(os.path.isdir(d.path))"]
 )
 def test_the_folder_goes_with_the_process_that_made_it_and_with_no_other(end: str) -> None:
-    script = f"from host_bridge.provisioning.rundir import RunDirectory\nd = RunDirectory()\nprint(d.path)\n{end}"
+    script = f"from host_bridge.rundirs.rundir import RunDirectory\nd = RunDirectory()\nprint(d.path)\n{end}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     path, *survived_the_child = done.stdout.split()
     assert survived_the_child == (["True"] if end else [])

@@ -10,7 +10,7 @@ import os
 import stat
 
 from host_bridge.errors import SandboxError
-from host_bridge.provisioning.sandbox import Island
+from host_bridge.sandbox.spec import Island
 
 FOLDERS = (".git", ".claude", ".codex", ".cursor", ".hermes", ".idea", ".vscode")
 """Covered where they don't exist, by an empty folder, which git and editors pass over. Only names that make something run

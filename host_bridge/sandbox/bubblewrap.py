@@ -25,7 +25,7 @@ from hermes_protocol.confinement import (
     SeccompPlan,
     encode_plan,
 )
-from host_bridge.provisioning.sandbox import Launch, SandboxSpec
+from host_bridge.sandbox.spec import Launch, SandboxSpec
 
 INNER_RUN = "/run/hermes"
 CHANNELS = f"{INNER_RUN}/s"

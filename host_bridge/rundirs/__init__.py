@@ -1,0 +1,1 @@
+"""Run directories: the private folder of each sandbox, whose it is, and whether its owner still lives."""
