@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
 import random
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from sdk_hosts import Place, is_running, until
@@ -18,6 +18,10 @@ from hermes_runtime import _client
 from hermes_runtime.testing import FakeHost
 
 AT_ONCE = 8
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Gate:
@@ -102,10 +106,10 @@ def test_sequential_awaits_and_new_loops_go_on_working() -> None:
         return [await hermes.aio.call("double", number=number) for number in range(5)]
 
     with FakeHost({"double": lambda number: number * 2}):
-        descriptors = len(os.listdir("/proc/self/fd"))
+        descriptors = open_descriptors()
         for _ in range(30):
             assert asyncio.run(some()) == [0, 2, 4, 6, 8]
-        assert len(os.listdir("/proc/self/fd")) <= descriptors + 10
+        assert open_descriptors() <= descriptors + 10
 
 
 def test_an_idle_loop_is_not_kept_busy_by_calls_of_threads() -> None:
@@ -191,8 +195,12 @@ def test_waiting_for_a_turn_is_bounded_by_the_calls_own_time() -> None:
         held.set()
         call.wait_cancelled(10)
 
+    def hold_for_a_while() -> None:
+        with pytest.raises(hermes.ToolTimeoutError):
+            hermes.call("hold", timeout=2)
+
     with FakeHost({"hold": hold}, limits=limits) as host:
-        holder = threading.Thread(target=lambda: pytest.raises(hermes.ToolTimeoutError, hermes.call, "hold", timeout=2))
+        holder = threading.Thread(target=hold_for_a_while)
         holder.start()
         assert held.wait(10)
         with pytest.raises(hermes.ToolTimeoutError, match=r"waited 0\.3 s for room.*1 open call"):
@@ -220,12 +228,12 @@ def test_output_of_parallel_commands_is_not_mixed_up(place: Place) -> None:
 def test_threads_that_end_leave_no_descriptors_behind() -> None:
     with FakeHost({"double": lambda number: number * 2}):
         hermes.call("double", number=1)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for _ in range(50):
             thread = threading.Thread(target=hermes.call, args=("double",), kwargs={"number": 1})
             thread.start()
             thread.join()
-        until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
+        until(lambda: open_descriptors() <= before + 2)
 
 
 def test_awaitable_processes_do_what_blocking_ones_do(bridge: Place) -> None:

@@ -223,9 +223,12 @@ def test_a_host_that_sends_more_than_was_asked_for_is_stopped() -> None:
         facts = {"size_bytes": 100, "version": "1", "returned_bytes": limit}
         return Reply(facts, {"content": b"" if limit == 0 else bytes(limit + 1)})
 
-    with FakeHost({"read_file": read_file}), hermes.open("a", "rb") as file:
-        with pytest.raises(hermes.ToolFailedError, match="more than it was asked for"):
-            file.read(1)
+    with (
+        FakeHost({"read_file": read_file}),
+        hermes.open("a", "rb") as file,
+        pytest.raises(hermes.ToolFailedError, match="more than it was asked for"),
+    ):
+        file.read(1)
 
 
 def test_chunks_as_large_as_the_protocol_allows_arrive() -> None:

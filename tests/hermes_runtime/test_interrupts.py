@@ -142,29 +142,38 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_a_deferred_interrupt_is_delivered_when_the_context_is_left() -> None:
-    with pytest.raises(KeyboardInterrupt), Deferral():
+def defer(steps: list[str]) -> None:
+    with Deferral():
         _thread.interrupt_main()
-        reached = True
-    assert reached
+        steps.append("inside")
+    steps.append("after")
 
 
-def test_a_deferred_interrupt_wakes_a_poll() -> None:
+def defer_in_a_poll(steps: list[str]) -> None:
     waker = Waker()
-    with pytest.raises(KeyboardInterrupt), Deferral(waker) as deferral:
+    with Deferral(waker) as deferral:
         _thread.interrupt_main()
         waker.wait(10_000)
+        steps.append("inside")
         deferral.deliver()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        steps.append("after")
 
 
-def test_deferrals_nest() -> None:
-    with pytest.raises(KeyboardInterrupt), Deferral():
+def defer_twice(steps: list[str]) -> None:
+    with Deferral():
         with Deferral() as inner:
             _thread.interrupt_main()
             inner.deliver()  # reaches the outer one, which waits too
-        reached = True
-    assert reached
+        steps.append("inside")
+    steps.append("after")
+
+
+@pytest.mark.parametrize("code", [defer, defer_in_a_poll, defer_twice])
+def test_a_deferred_interrupt_is_delivered_where_it_was_meant_to_be(code) -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        code(steps)
+    assert steps == ["inside"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

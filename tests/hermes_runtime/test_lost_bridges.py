@@ -311,9 +311,6 @@ def violations() -> dict[str, Callable[[RudeHost, bytes, ToolRequest], Any]]:
             peer, *Connection(Role.KERNEL).send(Hello(versions=(1,)))
         ),
         "a second welcome": lambda host, peer, _: host.say_raw(peer, *_opened().send(host._welcome())),
-        "a chunk beyond the credit": lambda host, peer, request: [
-            host.say_against_the_rules(peer, Chunk(id=request.id, stream="body"), bytes(2**22)) for _ in range(3)
-        ],
         "a chunk of a call never made": lambda host, peer, request: host.say_raw(
             peer, b"\x83\xa4type\xa5chunk\xa2id\xcd\x03\xe7\xa6stream\xa4body", b"x"
         ),
@@ -346,6 +343,19 @@ def test_a_host_that_breaks_the_protocol_ends_the_connection_and_nothing_else(na
             hermes.call("echo", word="rude", timeout=20)
         assert hermes.call("echo", word="polite again") == "polite again"
         assert len(broken) == 1
+
+
+def test_a_chunk_beyond_the_credit_ends_the_connection() -> None:
+    def act(host: RudeHost, peer: bytes, request: ToolRequest) -> bool:
+        if request.tool == "echo":
+            return True
+        host.say_against_the_rules(peer, Chunk(id=request.id, stream="stdout"), bytes(request.window_bytes + 1))
+        return False
+
+    with RudeHost(ToolRequest, act):
+        with pytest.raises(hermes.BridgeUnavailableError, match=r"bytes sent with credit for"):
+            hermes.terminal("yes", timeout=20)
+        assert hermes.call("echo", word="polite") == "polite"
 
 
 def test_messages_about_settled_calls_are_ignored() -> None:
