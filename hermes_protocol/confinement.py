@@ -10,6 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+CONFINEMENT_VARIABLE = "HERMES_RUNTIME_CONFINEMENT"
+"""Tells a kernel how whoever starts it has confined it: `bubblewrap` or `landlock`, which the kernel checks; or `none`, which
+declares that it shall run unconfined. Anything else, and nothing at all, has the kernel confine itself."""
+
 Access = Literal["list", "read", "execute", "write", "device", "terminal", "socket_folder"]
 """What Landlock leaves possible at a path.
 

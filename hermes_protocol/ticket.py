@@ -15,10 +15,12 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The address of a bridge session, and the key pair that this kernel, and no other, is known by.
 
     Attributes:
-        endpoint: The ZeroMQ address to connect to.
+        endpoint: The ZeroMQ address to connect to; with `bridge_dials` the one to bind.
         server_public_key: The bridge's CURVE key, Z85 text; a server without it is not the bridge.
         public_key: The kernel's own CURVE key, Z85 text.
         secret_key: The secret half of it.
+        bridge_dials: Whether the kernel binds the endpoint, an `ipc://` one, and the bridge connects: for a kernel that is
+            confined so that it can't connect to anything. The bridge is the CURVE server all the same.
     """
 
     session_id: str
@@ -26,6 +28,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     server_public_key: str
     public_key: str
     secret_key: str
+    bridge_dials: bool = False
 
     def __repr__(self) -> str:
         # A ticket ends up in tracebacks and notebook outputs sooner or later; its key must not.

@@ -28,7 +28,7 @@ from hermes_runtime._call_site import call_site
 from hermes_runtime._calls import Call, Operation
 from hermes_runtime._deferral import Deferral
 from hermes_runtime._errors import BridgeUnavailableError, HermesError, error_from
-from hermes_runtime._transport import Link
+from hermes_runtime._transport import GOODBYE_MILLISECONDS, Link
 from hermes_runtime._wakers import Waker, thread_waker
 
 R = TypeVar("R")
@@ -44,10 +44,14 @@ class Client:
     Args:
         ticket: Where the bridge is, None where there is none.
         problem: Why there is no ticket, if one was expected.
+        owner: The process the ticket was given to; this one if 0.
     """
 
-    def __init__(self, ticket: Ticket | None, problem: str = "", *, connect_seconds: float = CONNECT_SECONDS) -> None:
+    def __init__(
+        self, ticket: Ticket | None, problem: str = "", *, connect_seconds: float = CONNECT_SECONDS, owner: int = 0
+    ) -> None:
         self.ticket = ticket
+        self._owner = owner or os.getpid()
         self._problem = problem
         self._connect_seconds = connect_seconds
         self._inherited: list[object] = []
@@ -121,7 +125,7 @@ class Client:
                 self._link.say_goodbye()
                 self._link = None
             if self._context is not None:
-                self._context.term()  # bounded by the sockets' linger
+                self._context.destroy(GOODBYE_MILLISECONDS)
                 self._context = None
 
     def after_fork_in_child(self) -> None:
@@ -149,9 +153,11 @@ class Client:
         link: Link | None = call.link
         if link is not None and link.failure is None:
             return link
-        if link is not None and (call.is_settled or link.welcome is None):
+        if link is not None and (call.is_settled or call.id or link.welcome is None):
             if not call.is_settled:
-                call.error = self._unavailable(str(link.failure))
+                call.error = (
+                    self._unavailable(str(link.failure)) if not call.id else BridgeUnavailableError(str(link.failure))
+                )
             return link
         link = self._link
         if link is not None and link.failure is None:
@@ -168,16 +174,34 @@ class Client:
     def _connect(self, old: Link | None) -> Link:
         if self.ticket is None:
             raise self._unavailable(self._problem or "this kernel was started without a bridge")
+        if self.ticket.bridge_dials and os.getpid() != self._owner:
+            raise BridgeUnavailableError(
+                "this process was forked from the kernel's, and where kernels are confined by Landlock alone, the bridge "
+                "reaches the kernel's own process only: call tools there, or have the host install bubblewrap"
+            )
         lost = f" (before that: {old.failure})" if old is not None else ""
         path = self.ticket.endpoint.removeprefix("ipc://")
-        if self._was_welcome and path != self.ticket.endpoint and not Path(path).exists():
+        is_file = path != self.ticket.endpoint and not self.ticket.bridge_dials
+        if self._was_welcome and is_file and not Path(path).exists():
             raise BridgeUnavailableError(f"the bridge session has ended{lost}. Restart the kernel to get a new one.")
         if self._context is None:
             self._context = zmq.Context()
         try:
             return Link(self.ticket, self._context, RECONNECT_SECONDS if self._was_welcome else self._connect_seconds)
-        except (zmq.ZMQError, ValueError) as error:
-            raise self._unavailable(f"can't connect to {self.ticket.endpoint}: {error}") from None
+        except (zmq.ZMQError, ValueError, OSError) as error:
+            does = "listen at" if self.ticket.bridge_dials else "connect to"
+            raise self._unavailable(f"can't {does} {self.ticket.endpoint}: {error}") from None
+
+    def listen(self) -> None:
+        """Be there for a bridge that dials in, before anything is called. Nothing to do where the kernel connects.
+
+        Raises:
+            BridgeUnavailableError: The endpoint can't be bound; a call would say so again.
+        """
+        if self.ticket is not None and self.ticket.bridge_dials:
+            with self._lock:
+                if self._link is None:
+                    self._link = self._connect(None)
 
     def _unavailable(self, reason: str) -> BridgeUnavailableError:
         if self._was_welcome:
@@ -194,6 +218,8 @@ class Client:
         if call.id == 0 and link.welcome is not None and not call.is_settled:
             link.try_open(call, now)  # the welcome, or room, has just come
             link.feed(call)
+            link.drain()
+        while call.upload is not None and link.feed(call):  # on credit that has just come, and is announced only once
             link.drain()
         self._was_welcome = self._was_welcome or link.welcome is not None
         link.keep_time(now)
@@ -291,7 +317,7 @@ def current() -> Client:
     """Give this process's client, made from its ticket at the first call."""
     global _current
     if _current is None:
-        _current = Client(*_settings.session_ticket())
+        _current = Client(*_settings.session_ticket(), owner=_settings.owner())
     return _current
 
 

@@ -19,6 +19,7 @@ HOW_TO_GET_A_BRIDGE = (
 
 _ticket: Ticket | None = None
 _problem = ""
+_owner = 0
 
 
 def load() -> None:
@@ -27,10 +28,10 @@ def load() -> None:
     Raises:
         ValueError: A ticket was given and can't be used; said again at every call.
     """
-    global _ticket, _problem
+    global _ticket, _problem, _owner
     ticket, problem = take_ticket(os.environ)
     if ticket is not None or problem:
-        _ticket, _problem = ticket, problem
+        _ticket, _problem, _owner = ticket, problem, os.getpid()
     if _problem:
         raise ValueError(_problem)
 
@@ -38,6 +39,11 @@ def load() -> None:
 def session_ticket() -> tuple[Ticket | None, str]:
     """Give the ticket, or None and why there is none (empty when none was ever given)."""
     return _ticket, _problem
+
+
+def owner() -> int:
+    """The process that took the ticket; 0 if none was given. A forked one has it too, but isn't whom it was for."""
+    return _owner
 
 
 def take_ticket(environment: MutableMapping[str, str]) -> tuple[Ticket | None, str]:

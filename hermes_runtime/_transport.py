@@ -9,8 +9,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import select
+import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -45,12 +47,15 @@ MAX_SILENT_BEATS = 3  # heartbeats without any answer before the bridge counts a
 RECONNECT_MILLISECONDS = 20  # the bridge starts beside the kernel: the first attempt may come too early
 RECONNECT_MAX_MILLISECONDS = 2_000
 GOODBYE_MILLISECONDS = 200
+CURVE_BYTES = 64  # ZeroMQ counts a frame's size with its encryption, which adds 33 bytes
+_BACKLOG = 8  # one bridge dials in; the rest is for its attempts that came to nothing
 GRACE_SECONDS = 10.0  # after a call's time: the bridge stops a tool within 5 s and says so itself
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE) | _NOBLOCK
 _RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
+_EVENTS = int(zmq.EVENTS)
 _CONNECTION_LOST = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -81,6 +86,7 @@ class Link:
         self._ticket = ticket
         self._connection = Connection(Role.KERNEL)
         self._dealer, self._monitor = _open_sockets(ticket, context)
+        self._awaits_dial = ticket.bridge_dials
         # The methods below ZeroMQ's Python layer, which adds a microsecond to each call for what isn't used here.
         self._send_frame = zmq.backend.Socket.send.__get__(self._dealer)
         self._receive_frame = zmq.backend.Socket.recv.__get__(self._dealer)
@@ -101,7 +107,8 @@ class Link:
         self._connect_seconds = connect_seconds
         self.due = time.monotonic() + connect_seconds
         """When something has to be done though nothing was heard: give up connecting, or send a heartbeat."""
-        self._send(Hello(versions=(PROTOCOL_VERSION,), client="hermes-runtime (Python)"))
+        if not ticket.bridge_dials:  # without a connection there is nobody to send it to
+            self._say_hello()
 
     # calls -------------------------------------------------------------------------------------------------------------
 
@@ -111,6 +118,8 @@ class Link:
         welcome = self.welcome
         if welcome is None or not first or not self._has_room(call, welcome.limits):
             if call not in self.queue:
+                if welcome is None and not self.queue:  # nobody has waited until now
+                    self.due = now + self._connect_seconds
                 self.queue.append(call)
             return
         if not self.calls:  # nobody has waited until now, so nothing heard meant nothing
@@ -147,19 +156,26 @@ class Link:
             call.deadline += GRACE_SECONDS
             self.calls[call_id] = call
 
-    def feed(self, call: Call) -> None:
-        """Send what a call's stream needs: credit for what was consumed, and as much of its upload as there is credit."""
+    def feed(self, call: Call) -> bool:
+        """Send what a call's stream needs: credit for what was consumed, and as much of its upload as there is credit.
+
+        Returns:
+            Whether anything of its upload was sent.
+        """
+        sent = False
         if call.consumed_bytes * 2 >= call.operation.window_bytes and call.consumed_bytes:
             self._send(Credit(id=call.id, bytes=min(call.consumed_bytes, MAX_WINDOW_BYTES)))
             call.consumed_bytes = 0
         while call.upload is not None and self.failure is None:
             credit = self._connection.upload_credit(call.id)
             if not credit:
-                return
+                break
+            sent = True
             piece = call.upload[: min(credit, self._upload_chunk_bytes())]
             rest = call.upload[len(piece) :]
             self._send(Chunk(id=call.id, stream="body", end=not rest), [piece])
             self._set_upload(call, rest or None)
+        return sent
 
     def _upload_chunk_bytes(self) -> int:
         assert self.welcome is not None
@@ -249,8 +265,8 @@ class Link:
             if not ready:
                 return
             if ready[0][0] is not self._dealer:  # what was received before the connection was lost came first
-                self.fail(self._loss())
-                return
+                self._take_event()
+                continue
             try:
                 message, bulk = self._connection.receive(self._receive())
                 if message is not None:
@@ -320,8 +336,23 @@ class Link:
         self._heard()
         self._wake_queue()
 
-    def _loss(self) -> str:
+    def _say_hello(self) -> None:
+        self._send(Hello(versions=(PROTOCOL_VERSION,), client="hermes-runtime (Python)"))
+
+    def _take_event(self) -> None:
+        """Take in what ZeroMQ says about the connection."""
         event = int.from_bytes(self._monitor.recv_multipart(zmq.NOBLOCK)[0][:2], "little")
+        if not self._awaits_dial:
+            self.fail(self._loss(event))
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._awaits_dial = False
+            self._get_option(_EVENTS)  # has the socket take notice of its new connection
+            self._say_hello()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.fail(self._loss(event))
+        # Anything else is somebody who knocked and wasn't the bridge, or the bridge, which will try again.
+
+    def _loss(self, event: int) -> str:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return "the bridge does not know this kernel's key: its session has ended or belongs to a newer kernel"
         if event == zmq.EVENT_DISCONNECTED and self._connection.state is State.OPEN:
@@ -372,16 +403,47 @@ _UNKNOWN = "whether it was carried out is not known"
 
 def _open_sockets(ticket: Ticket, context: zmq.Context[Any]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
     dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    dealer.linger = 0
-    dealer.curve_serverkey = ticket.server_public_key.encode()
-    dealer.curve_publickey = ticket.public_key.encode()
-    dealer.curve_secretkey = ticket.secret_key.encode()
-    dealer.maxmsgsize = MAX_BULK_FRAME_BYTES
-    # Unlimited, because credit limits what is sent and what may come: so a send never has to wait.
-    dealer.sndhwm = dealer.rcvhwm = 0
-    dealer.reconnect_ivl = RECONNECT_MILLISECONDS
-    dealer.reconnect_ivl_max = RECONNECT_MAX_MILLISECONDS
-    monitor: zmq.Socket[bytes] = dealer.get_monitor_socket(_CONNECTION_LOST)
-    monitor.linger = 0
-    dealer.connect(ticket.endpoint)
+    monitor: zmq.Socket[bytes] | None = None
+    try:
+        dealer.linger = 0
+        dealer.curve_serverkey = ticket.server_public_key.encode()
+        dealer.curve_publickey = ticket.public_key.encode()
+        dealer.curve_secretkey = ticket.secret_key.encode()
+        dealer.maxmsgsize = MAX_BULK_FRAME_BYTES + CURVE_BYTES
+        # Unlimited, because credit limits what is sent and what may come: so a send never has to wait.
+        dealer.sndhwm = dealer.rcvhwm = 0
+        if ticket.bridge_dials:
+            monitor = dealer.get_monitor_socket(_CONNECTION_LOST | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            monitor.linger = 0
+            _listen(dealer, ticket.endpoint)
+        else:
+            dealer.reconnect_ivl = RECONNECT_MILLISECONDS
+            dealer.reconnect_ivl_max = RECONNECT_MAX_MILLISECONDS
+            monitor = dealer.get_monitor_socket(_CONNECTION_LOST)
+            monitor.linger = 0
+            dealer.connect(ticket.endpoint)
+    except BaseException:
+        if monitor is not None:
+            monitor.close(0)
+        dealer.close(0)
+        raise
     return dealer, monitor
+
+
+def _listen(dealer: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind where the bridge dials in, in place of what an earlier process or link left there.
+
+    By a descriptor of our own: ZeroMQ removes the file of a socket that it bound itself, at some time after closing it, which
+    would be the next one's file.
+    """
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint:
+        raise ValueError(f"a bridge dials in to an ipc:// address only, not to {endpoint}")
+    Path(path).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+        dealer.use_fd = listener.fileno()
+        dealer.bind(endpoint)
+        listener.detach()  # ZeroMQ's from here on

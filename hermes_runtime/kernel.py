@@ -36,7 +36,7 @@ from traitlets.config import Config
 
 import hermes_runtime
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
-from hermes_runtime import _environment_block, _magics, _settings
+from hermes_runtime import _client, _environment_block, _magics, _settings
 from hermes_runtime._interrupts import SignalWakeup
 
 _JOIN_SECONDS = 5.0
@@ -188,7 +188,8 @@ class HermesKernelApp(IPKernelApp):
         """Read what this process was handed: the connection file, and the ticket of its bridge session."""
         try:
             _settings.load()  # finds nothing any more if the import of the package has read it
-        except ValueError as error:
+            _client.current().listen()
+        except (ValueError, hermes_runtime.BridgeUnavailableError) as error:
             # The kernel is of use without tools, and a call of one says again what is wrong.
             self.log.error("No tool can be called: %s", error)
         _environment_block.wipe([TICKET_FILE_VARIABLE])  # tidiness: a path of a file that is gone
