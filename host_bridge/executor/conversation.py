@@ -200,10 +200,11 @@ class Conversation:
         execution = _Execution(self._request_execution(code, silent), deadline)
         on_sent(execution.message_id)
         while not execution.is_over:
-            self._poller.poll(self._poll_milliseconds(execution))
+            ready = dict(self._poller.poll(self._poll_milliseconds(execution)))
             self._take_messages(execution)
             self._listener.tick()
-            self._look_at_kernel(execution)
+            if self._kernel.exit_descriptor is None or self._kernel.exit_descriptor in ready:
+                self._look_at_kernel(execution)
             self._look_at_clock(execution)
         return self._conclude(execution)
 

@@ -257,7 +257,6 @@ def _execute(
     timeout: float | None,
     options: RunOptions,
 ) -> dict[str, Any]:
-    import_jsonschema_lightly()
     from host_bridge.executor.preparing import Preparation
 
     if timeout is not None and timeout <= 0:

@@ -74,6 +74,7 @@ class RunningKernel:
     def __init__(self, manager: KernelManager, loop: OwnLoop) -> None:
         self._manager = manager
         self._loop = loop
+        self._is_closed = False
         self.exit_descriptor = _open_exit_descriptor(_process_id(manager))
         self.session: BridgeSession | None = getattr(manager.provisioner, "session", None)
         self.client = _connect(manager)
@@ -163,8 +164,15 @@ class RunningKernel:
         if self.is_alive():
             self._loop.wait_for(self._manager.request_shutdown)
 
+    def end(self) -> None:
+        """Make an end of a kernel, unless it has ended in order already."""
+        if not self._is_closed:
+            self.kill()
+            self.close()
+
     def close(self) -> None:
         """Wait a bounded time for the end, make sure of it, and give everything back."""
+        self._is_closed = True
         self._wait_for_exit()
         try:
             self._kill_leftovers()

@@ -77,4 +77,5 @@ def _text(content: Mapping[str, Any], key: str) -> str:
 
 
 def _node(**fields: Any) -> NotebookNode:
-    return nbformat.from_dict(fields)
+    node: NotebookNode = nbformat.from_dict(fields)
+    return node

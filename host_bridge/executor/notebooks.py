@@ -10,33 +10,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from host_bridge.errors import NotebookError
+from host_bridge.executor.reading import read_text
 from host_bridge.executor.saving import write_notebook_file
-
-
-def is_remote(path: str) -> bool:
-    """Whether papermill's handlers read and write this path."""
-    return "://" in path or path == "-"
-
-
-def read_text(path: str) -> str:
-    """Read a notebook's text, from this machine or wherever papermill can.
-
-    Raises:
-        NotebookError: It can't be read.
-    """
-    try:
-        if is_remote(path):
-            from papermill.iorw import papermill_io
-
-            return str(papermill_io.read(path))
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except OSError as error:
-        raise NotebookError(f"can't read the notebook {path}: {error.strerror or error}", path=path) from error
-    except UnicodeDecodeError:
-        raise NotebookError(f"{path} is not a notebook: it isn't UTF-8 text", path=path) from None
-    except Exception as error:  # each remote store's client has its own
-        raise NotebookError(f"can't read the notebook {path}: {error}", path=path) from error
 
 
 def read_notebook(path: str | os.PathLike[str]) -> NotebookNode:
@@ -69,7 +44,8 @@ def parse_notebook(text: str, path: str = "") -> NotebookNode:
         raise NotebookError(f"{name} is not a valid notebook: {_first_line(error)}", path=path) from None
     except Exception as error:  # nbformat's readers expect a notebook and stumble over anything else
         raise NotebookError(f"{name} is not a notebook: {_first_line(error)}", path=path) from None
-    return nbformat.from_dict(notebook)  # format 3 has another class for its nodes
+    node: NotebookNode = nbformat.from_dict(notebook)  # format 3 has another class for its nodes
+    return node
 
 
 def write_notebook(notebook: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -1,27 +1,28 @@
 """From a path and parameters to a run, and from the run to its result.
 
-read the notebook, check the parameters     what is wrong here is raised, and nothing has happened
-start the kernel                            while it starts, papermill is imported: both take half a second
-papermill runs it, by our engine
+read     what the notebook asks for, and its parameters: nothing has happened while this can fail
+start    the kernel; while it comes up, a thread imports what will run the notebook, which takes as long
+run      papermill runs it, by our engine
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-
-from nbformat import NotebookNode
 
 from host_bridge.control import Asked
 from host_bridge.errors import ConfigurationError
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
-from host_bridge.executor.injection import drop_error_markers, inject, place_of_parameters
+from host_bridge.executor.imports import import_jsonschema_lightly
 from host_bridge.executor.kernel import RunningKernel
-from host_bridge.executor.notebooks import is_remote, parse_notebook, read_text
 from host_bridge.executor.parameters import check_parameters, inspect_parameters, load_parameters, split_secrets
 from host_bridge.executor.permissions import declared_permissions
+from host_bridge.executor.reading import glance, is_remote, read_text
 from host_bridge.executor.report import RunReport
 from host_bridge.executor.saving import Destination, LocalFile
 from host_bridge.executor.scraps import scrap_values
@@ -31,6 +32,8 @@ from host_bridge.executor.stopping import StopRequest
 from host_bridge.provisioning.options import LaunchOptions, Prompter
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from host_bridge.executor.executor import RunOptions
     from host_bridge.executor.running import RunSetup
 
@@ -48,49 +51,59 @@ class Preparation:
         self._stop = stop
         self._clock = RunClock()
         self._report = RunReport(principal=options.principal)
+        self._text = ""
+        self._metadata: Mapping[str, Any] = {}
+        self._plain: dict[str, Any] = {}
         self._secrets: dict[str, Any] = {}
         self._foreign_parameters: dict[str, Any] | None = None
-        self._notebook: NotebookNode
         self._kernel_choice: KernelChoice
         self._destination: Destination | None = None
 
     def read(self, parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -> None:
-        """Read and check everything that can be checked before a kernel is started.
+        """Read and check what can be checked before a kernel is started.
 
         Raises:
             HostBridgeError: Something is not as it has to be.
         """
-        self._notebook = parse_notebook(read_text(self._input_path), self._input_path)
+        self._text = read_text(self._input_path)
+        document: Mapping[str, Any] = glance(self._text) or self._parse()
+        self._metadata = document["metadata"]
         self._destination = self._open_destination()
-        drop_error_markers(self._notebook)
-        self._kernel_choice = choose_kernel(self._notebook.metadata, self._options.kernel_name)
+        self._kernel_choice = choose_kernel(self._metadata, self._options.kernel_name)
         if self._kernel_choice.warning:
             self._report.warn(self._kernel_choice.warning)
-        self._set_parameters(_as_mapping(parameters))
+        self._check_parameters(document, _as_mapping(parameters))
 
     def run(self) -> dict[str, Any]:
         """Run the notebook.
 
         Raises:
-            HostBridgeError: The kernel could not be started.
+            HostBridgeError: The kernel could not be started, or the notebook is not valid after all.
         """
-        for cell in self._notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs = []
-        setup = self._setup_of_run()
+        launch = self._launch_options()
+        importing = threading.Thread(target=_import_what_runs, name="hermes-import", daemon=True)
+        importing.start()
+        cwd = os.path.abspath(self._options.cwd or ".")  # noqa: PTH100
+        kernel = RunningKernel.start(self._kernel_choice.name, cwd=cwd, launch=launch)
         try:
-            notebook = self._execute(setup)
+            importing.join()
+            setup = self._setup_of_run(kernel)
+            notebook = self._prepared_notebook()
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs = []
+            self._execute(notebook, setup)
         finally:
-            setup.close()
-        scraps = scrap_values(notebook)
-        return self._report.as_result(scraps=scraps, output_path=self._output_path)
+            kernel.end()  # if no run came so far
+        assert setup.notebook is not None
+        return self._report.as_result(scraps=scrap_values(setup.notebook), output_path=self._output_path)
 
     def write_only(self) -> dict[str, Any]:
         """Write the notebook with its parameters, and run nothing."""
         from papermill.execute import execute_notebook
 
         notebook = execute_notebook(
-            self._notebook,
+            self._prepared_notebook(),
             None,
             parameters=self._foreign_parameters,
             engine_name="hermes",
@@ -118,50 +131,54 @@ class Preparation:
             return destination_for(self._output_path)
         return LocalFile(self._output_path)
 
-    def _set_parameters(self, given: dict[str, Any]) -> None:
-        if language_of(self._notebook.metadata) not in ("", "python"):
+    def _parse(self) -> NotebookNode:
+        import_jsonschema_lightly()
+        from host_bridge.executor.notebooks import parse_notebook
+
+        return parse_notebook(self._text, self._input_path)
+
+    def _check_parameters(self, document: Mapping[str, Any], given: dict[str, Any]) -> None:
+        if language_of(self._metadata) not in ("", "python"):
             self._foreign_parameters = given or None  # papermill writes the other languages
             return
-        declared = inspect_parameters(self._notebook)
+        declared = inspect_parameters(document)
         checked = check_parameters(declared, given, allow_unknown=self._options.allow_unknown_parameters)
-        plain, self._secrets = split_secrets(declared, checked)
-        if checked:
-            inject(self._notebook, plain, self._secrets)
+        self._plain, self._secrets = split_secrets(declared, checked)
+
+    def _prepared_notebook(self) -> NotebookNode:
+        """Give the notebook as papermill is to run it: valid, without the marks of earlier failures, with its parameters."""
+        notebook = self._parse()
+        from host_bridge.executor.injection import drop_error_markers, inject
+
+        drop_error_markers(notebook)
+        if self._plain or self._secrets:
+            inject(notebook, self._plain, self._secrets)
+        return notebook
 
     # running -----------------------------------------------------------------------------------------------------------
 
-    def _setup_of_run(self) -> RunSetup:
-        """Start the kernel, then import what runs the notebook."""
-        options = self._options
-        launch = self._launch_options()
-        cwd = os.path.abspath(options.cwd or ".")  # noqa: PTH100
-        kernel = RunningKernel.start(self._kernel_choice.name, cwd=cwd, launch=launch)
-        try:
-            from host_bridge.executor.running import RunSetup
+    def _setup_of_run(self, kernel: RunningKernel) -> RunSetup:
+        from host_bridge.executor.running import RunSetup
 
-            return RunSetup(
-                settings=self._run_settings(),
-                report=self._report,
-                clock=self._clock,
-                kernel=kernel,
-                stop=self._stop,
-                destination=self._destination,
-                finish=self._name_paths,
-                tells_result=True,
-            )
-        except BaseException:
-            kernel.kill()
-            kernel.close()
-            raise
+        return RunSetup(
+            settings=self._run_settings(),
+            report=self._report,
+            clock=self._clock,
+            kernel=kernel,
+            stop=self._stop,
+            destination=self._destination,
+            finish=self._name_paths,
+            tells_result=True,
+        )
 
-    def _execute(self, setup: RunSetup) -> NotebookNode:
+    def _execute(self, notebook: NotebookNode, setup: RunSetup) -> None:
         from papermill.exceptions import PapermillException
         from papermill.execute import execute_notebook
 
         options = self._options
         try:
             execute_notebook(
-                self._notebook,
+                notebook,
                 None,
                 parameters=self._foreign_parameters,
                 engine_name="hermes",
@@ -174,10 +191,10 @@ class Preparation:
         except PapermillException:
             if self._report.state is State.RUNNING:
                 raise
-        assert setup.notebook is not None
-        return setup.notebook
 
     def _run_settings(self) -> RunSettings:
+        from host_bridge.executor.injection import place_of_parameters
+
         options = self._options
         return RunSettings(
             run_timeout_seconds=self._timeout,
@@ -187,7 +204,7 @@ class Preparation:
             allow_errors=options.allow_errors,
             limits=options.limits,
             secrets=self._secrets,
-            secrets_after=place_of_parameters(self._notebook),
+            parameters_are_set=place_of_parameters,
             log_output=options.log_output,
             stdout_file=options.stdout_file,
             stderr_file=options.stderr_file,
@@ -201,7 +218,7 @@ class Preparation:
             principal=options.principal,
             profile=options.profile,
             notebook="" if is_remote(self._input_path) else os.path.abspath(self._input_path),  # noqa: PTH100
-            notebook_permissions=declared_permissions(self._notebook.metadata),
+            notebook_permissions=declared_permissions(self._metadata),
             policy_files=tuple(os.fspath(path) for path in options.policy_files),
             policy_rules=options.policy_rules,
             run_id=self._report.run_id,
@@ -227,6 +244,13 @@ class Preparation:
         """Say where the notebook came from and went, which papermill doesn't know here."""
         notebook.metadata.papermill["input_path"] = self._input_path
         notebook.metadata.papermill["output_path"] = self._output_path
+
+
+def _import_what_runs() -> None:
+    """Import it, and leave what is wrong with it to the import that needs it."""
+    import_jsonschema_lightly()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("host_bridge.executor.running")
 
 
 def _as_mapping(parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 from papermill.engines import NotebookExecutionManager
+from papermill.log import logger
 
 from host_bridge.errors import OutputError
 from host_bridge.executor.redaction import Redactor
@@ -46,6 +47,7 @@ class RunRecord(NotebookExecutionManager):  # type: ignore[misc] # papermill has
         self.pbar = None
         super().__init__(nb, **options)
         self.report = report
+        self._cell_started = self.now()
         self.states: dict[int, State] = {}
         # What runs is what was written, also where it is saved without a secret.
         self.sources: list[str] = [cell.source for cell in nb.cells]
@@ -91,6 +93,7 @@ class RunRecord(NotebookExecutionManager):  # type: ignore[misc] # papermill has
         if cell.cell_type == "code":
             self._set_state(cell_index, State.RUNNING)
         self.saver.touch(cell_index)
+        self._cell_started = self.now()
         super().cell_start(cell, cell_index, **kwargs)
         self._tell(cell_index, State.RUNNING)
 
@@ -101,12 +104,30 @@ class RunRecord(NotebookExecutionManager):  # type: ignore[misc] # papermill has
         if PAPERMILL_STATUS[state] == self.FAILED:
             self.cell_exception(cell, cell_index)
         self.saver.touch(cell_index)
-        self.cell_complete(cell, cell_index)
-        if state is State.NOT_RUN:
+        if state is not State.NOT_RUN:
+            self.cell_complete(cell, cell_index)
+        else:
             cell.metadata.papermill["status"] = PAPERMILL_STATUS[state]
+            if self.pbar:
+                self.pbar.update(1)
         self._tell(cell_index, state)
         if state is not State.SUCCEEDED:
             self.save_now()
+
+    def cell_complete(self, cell: NotebookNode, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Note that a cell has ended, as papermill does but for the date it would parse again to know the duration."""
+        number = "" if cell_index is None else cell_index + 1
+        if self.log_output:
+            logger.info(f"Ending Cell {number:-<43}")
+        ended = self.now()
+        papermill = cell.metadata.papermill
+        papermill["end_time"] = ended.isoformat()
+        papermill["duration"] = (ended - self._cell_started).total_seconds()
+        if papermill["status"] != self.FAILED:
+            papermill["status"] = self.COMPLETED
+        self.save()
+        if self.pbar:
+            self.pbar.update(1)
 
     def notebook_complete(self, **kwargs: Any) -> None:
         """Note how the run ended, and save for good.

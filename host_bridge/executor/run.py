@@ -181,7 +181,8 @@ class NotebookRun:
     # cells -------------------------------------------------------------------------------------------------------------
 
     def _run_cells(self) -> None:
-        if self._settings.secrets_after is None and not self._give_secrets():
+        secrets_after = self._settings.parameters_are_set(self._record.nb)
+        if secrets_after is None and not self._give_secrets():
             return
         for index, cell in enumerate(self._record.nb.cells):
             if not self._may_go_on(index):
@@ -193,7 +194,7 @@ class NotebookRun:
             self._record.cell_end(cell, index, state)
             if self._is_over(state):
                 return
-            if index == self._settings.secrets_after and not self._give_secrets():
+            if index == secrets_after and not self._give_secrets():
                 return
 
     def _give_secrets(self) -> bool:

@@ -86,13 +86,6 @@ class RunSetup:
         )
         return cls(settings=settings, report=report, clock=RunClock(), launch=launch, start_options=start)
 
-    def close(self) -> None:
-        """End a kernel that was started and never taken over by a run."""
-        kernel, self.kernel = self.kernel, None
-        if kernel is not None:
-            kernel.kill()
-            kernel.close()
-
 
 def _check_injected_names(nb: NotebookNode) -> None:
     """papermill writes parameter names into the notebook as code, whatever they are."""
@@ -130,9 +123,11 @@ class RemoteFile:
         self._path = path
 
     def write(self, pieces: Iterable[bytes], *, last: bool) -> None:
-        """Write it whole; what is seen meanwhile is the store's affair."""
+        """Write it whole; what is seen meanwhile is the store's affair. Standard output gets one notebook, the last."""
         from papermill.iorw import papermill_io
 
+        if self._path == "-" and not last:
+            return
         try:
             papermill_io.write(b"".join(pieces).decode(), self._path)
         except Exception as error:  # each store's client has its own
@@ -165,11 +160,13 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
 
 
 def _run_cells(record: RunRecord, kernel_name: str, setup: RunSetup, stop: StopRequest) -> None:
-    if setup.kernel is None:
-        setup.kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options)
-    notebook_run = NotebookRun(record, setup.settings, kernel=setup.kernel, clock=setup.clock, stop=stop)
-    setup.kernel = None  # the run ends it
-    notebook_run.execute()
+    kernel = setup.kernel
+    if kernel is None:
+        kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options)
+    try:
+        NotebookRun(record, setup.settings, kernel=kernel, clock=setup.clock, stop=stop).execute()
+    finally:
+        kernel.end()
 
 
 def _complete(record: RunRecord, setup: RunSetup) -> None:

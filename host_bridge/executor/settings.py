@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from host_bridge.executor.limits import DEFAULT_LIMITS, OutputLimits
 from host_bridge.executor.report import CellProgress
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,8 @@ class RunSettings:
         allow_errors: Go on after a cell that failed. The run has failed all the same, and the first such cell is reported.
         limits: How much of the outputs is kept.
         secrets: Parameters by name that the kernel gets and nothing else does: kept out of all that is written.
-        secrets_after: The cell after which the kernel gets them; None for before the first.
+        parameters_are_set: Finds the cell after which all other parameters are set, and the kernel gets the secrets; None for
+            before the first.
         log_output: Whether outputs go to papermill's log.
         stdout_file: Gets what cells print.
         stderr_file: Gets what they print to standard error.
@@ -38,7 +42,7 @@ class RunSettings:
     allow_errors: bool = False
     limits: OutputLimits = DEFAULT_LIMITS
     secrets: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-    secrets_after: int | None = None
+    parameters_are_set: Callable[[NotebookNode], int | None] = lambda notebook: None
     log_output: bool = False
     stdout_file: TextIO | None = None
     stderr_file: TextIO | None = None

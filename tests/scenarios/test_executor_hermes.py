@@ -43,7 +43,8 @@ def test_tool_calls_run_and_are_counted(runner: Runner, machine: Machine) -> Non
     assert result["tool_calls"]["by_outcome"] == {"ok": 2}
     run = runner.run_metadata
     assert run["tool_calls"]["total"] == 2
-    assert (run["principal"], run["profile"], run["confinement"]) == ("default", "workspace", "none")
+    assert (run["principal"], run["profile"]) == ("default", "workspace")
+    assert run["confinement"] == result["confinement"] != ""
     assert run["session_id"] == result["session_id"] != ""
     machine.wait_until_clean()
 
@@ -162,6 +163,25 @@ def test_an_interrupt_reaches_a_top_level_await(runner: Runner) -> None:
     assert result["state"] == "timed_out"
     assert "killed" not in result["failed_cell"]["evalue"]
     assert result["duration_seconds"] < 25
+
+
+def test_a_kernel_of_ours_that_is_killed_has_died(runner: Runner, machine: Machine) -> None:
+    result = runner.run(
+        "1", "import os, signal\nprint('last words', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)", "2"
+    )
+    assert result["state"] == "kernel_died"
+    assert "SIGKILL" in result["failed_cell"]["evalue"]
+    assert runner.states == ["succeeded", "kernel_died", "not_run"]
+    assert runner.text(1).startswith("last words\n")
+    machine.wait_until_clean()
+
+
+def test_a_cell_of_ours_that_ignores_interrupts_is_killed(runner: Runner, machine: Machine) -> None:
+    stubborn = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(0.05)"
+    result = runner.run(stubborn, cell_timeout=1, grace_seconds=0.5)
+    assert result["state"] == "timed_out"
+    assert "killed" in result["failed_cell"]["evalue"]
+    machine.wait_until_clean()
 
 
 # parameters

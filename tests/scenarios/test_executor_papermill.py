@@ -172,7 +172,7 @@ def test_report_mode_cwd_and_the_log(runner: Runner, caplog: pytest.LogCaptureFi
     caplog.set_level("INFO", logger="papermill")
     (runner.folder / "elsewhere").mkdir()
     out = io.StringIO()
-    before = os.getcwd()
+    before = Path.cwd()
     result = runner.run(
         "import os; print(os.getcwd())",
         report_mode=True,
@@ -184,7 +184,7 @@ def test_report_mode_cwd_and_the_log(runner: Runner, caplog: pytest.LogCaptureFi
     assert out.getvalue() == f"{runner.folder / 'elsewhere'}\n"
     assert str(runner.folder / "elsewhere") in caplog.text
     assert runner.check().cells[0].metadata.jupyter.source_hidden is True
-    assert os.getcwd() == before
+    assert Path.cwd() == before
 
 
 def test_prepare_only_writes_the_notebook_with_its_parameters(runner: Runner) -> None:
@@ -228,7 +228,7 @@ def test_it_can_be_awaited_and_cancelled(runner: Runner) -> None:
         assert result["status"] == "success"
         save(path, "import time; print('begun', flush=True); time.sleep(600)")
         task = asyncio.create_task(executor.execute_async(path, runner.output, kernel_name="python3"))
-        while not (runner.output.exists() and "begun" in runner.output.read_text()):  # noqa: ASYNC110 - no event to wait for
+        while not (runner.output.exists() and "begun" in runner.output.read_text()):
             await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -232,7 +232,10 @@ def test_a_silent_long_cell_is_saved_as_running_and_a_chatty_one_with_what_it_pr
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    source = f"import os, time\ntime.sleep(1)\nprint('half', flush=True)\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.05)"
+    source = (
+        "import os, time\ntime.sleep(1)\nprint('half', flush=True)\n"
+        f"while not os.path.exists({str(go_on)!r}):\n    time.sleep(0.05)"
+    )
     result = runner.run(source)
     watcher.join()
     assert seen == ["running", "printed"]
@@ -289,7 +292,7 @@ def test_nothing_is_left_of_a_run(runner: Runner, machine: Machine) -> None:
 
 
 def test_runs_in_threads_do_not_disturb_one_another(runner: Runner) -> None:
-    folder = os.getcwd()
+    folder = Path.cwd()
     results = {}
 
     def work(number: int) -> None:
@@ -303,4 +306,4 @@ def test_runs_in_threads_do_not_disturb_one_another(runner: Runner) -> None:
     for thread in threads:
         thread.join()
     assert [results[number]["status"] for number in range(3)] == ["success"] * 3
-    assert os.getcwd() == folder
+    assert Path.cwd() == folder

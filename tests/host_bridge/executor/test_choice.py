@@ -52,7 +52,7 @@ def test_who_runs_it_may_choose_any(installed: None) -> None:
 def test_a_kernel_nobody_has_installed_is_replaced_or_refused(installed: None, name: str) -> None:
     assert choose_kernel({"kernelspec": {"name": name}}).name == "hermes"
     if name:
-        with pytest.raises(KernelStartError, match="installed: .*hermes"):
+        with pytest.raises(KernelStartError, match=r"installed: .*hermes"):
             choose_kernel({}, name)
 
 

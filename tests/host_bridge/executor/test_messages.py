@@ -110,7 +110,7 @@ def test_an_oversized_display_is_not_decoded(session: Session) -> None:
 
 
 def test_oversized_buffers_count(session: Session) -> None:
-    parts = session.serialize(session.msg("comm_msg", content={"data": {}})) + [b"x" * 50_000]
+    parts = [*session.serialize(session.msg("comm_msg", content={"data": {}})), b"x" * 50_000]
     message = read_message(session, [zmq.Frame(part) for part in parts], max_bytes=1_000)
     assert message.is_cut
     assert message.buffers == []

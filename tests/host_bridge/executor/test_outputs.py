@@ -294,13 +294,39 @@ JSON = st.recursive(
 )
 CONTENTS = st.dictionaries(
     st.sampled_from(
-        "data metadata transient name text execution_count execution_state comm_id target_name ename evalue traceback wait".split()
+        [
+            "data",
+            "metadata",
+            "transient",
+            "name",
+            "text",
+            "execution_count",
+            "execution_state",
+            "comm_id",
+            "target_name",
+            "ename",
+            "evalue",
+            "traceback",
+            "wait",
+        ]
     ),
     JSON,
 )
 KINDS = st.sampled_from(
-    "stream display_data execute_result update_display_data error clear_output status execute_input comm_open comm_msg "
-    "comm_close nonsense".split()
+    [
+        "stream",
+        "display_data",
+        "execute_result",
+        "update_display_data",
+        "error",
+        "clear_output",
+        "status",
+        "execute_input",
+        "comm_open",
+        "comm_msg",
+        "comm_close",
+        "nonsense",
+    ]
 )
 
 

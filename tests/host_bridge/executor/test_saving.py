@@ -59,7 +59,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         LocalFile(str(path)).write(broken(), last=True)
     assert path.read_text() == "before"
-    assert os.listdir(tmp_path) == ["out.ipynb"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_reader_sees_a_whole_file_at_any_time(tmp_path: Path) -> None:
