@@ -7,6 +7,7 @@
     [environment]  pass, set
     [bridge]       socket
     [sandbox]      backend, workspace, network, read_only_paths, writable_paths, pass, set, temporary_bytes
+    [limits]       memory_bytes, processes, cpus, cpu_seconds, file_bytes, open_files, output_bytes, mechanism, cgroup
     [tools.NAME]   whatever the tool of that name declares
 
 The file lies in the user's configuration folder unless `HERMES_RUNTIME_CONFIG` names another. It carries authority, so an
@@ -45,6 +46,7 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Limit = Annotated[float, Meta(ge=0)]
+Bound = Annotated[int, Meta(ge=0, le=2**50)]  # 0 for none
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +135,32 @@ class SandboxSettings(_Table, frozen=True, rename={"pass_names": "pass"}):
     temporary_bytes: Annotated[int, Meta(ge=2**20, le=2**40)] = 256 * 2**20
 
 
+class LimitSettings(_Table, frozen=True):
+    """How much of the machine one kernel may use, with all it starts. 0 is no limit of that kind.
+
+    Attributes:
+        memory_bytes: Of memory, files in memory included. Binder gives 2 GiB, SageMaker's smallest notebook 4, Colab 12.
+        processes: Threads count, as they do for the system. Kubernetes nodes are often set to 1,024 for a pod.
+        cpus: Processors' worth of time. No limit by default: a group gets no more than its share from a busy system anyway.
+        cpu_seconds: Processor time of each process.
+        file_bytes: Of each file; the workspace as a whole has no limit.
+        open_files: Of each process. Debian's own hard limit is 1,048,576, which lets a loop use up the system's.
+        output_bytes: What one cell may print, and again display, before the kernel leaves out the rest.
+        mechanism: `"auto"` is the best that works here.
+        cgroup: The folder of a control group (version 2) that was delegated to the user; empty to look for one.
+    """
+
+    memory_bytes: Bound = 4 * 2**30
+    processes: Bound = 1024
+    cpus: Annotated[float, Meta(ge=0, le=4096)] = 0.0
+    cpu_seconds: Bound = 0
+    file_bytes: Bound = 16 * 2**30
+    open_files: Bound = 4096
+    output_bytes: Bound = 50 * 2**20
+    mechanism: Literal["auto", "systemd", "cgroup v2", "cgroup v1", "rlimits"] = "auto"
+    cgroup: str = ""
+
+
 class HostConfig(_Table, frozen=True):
     """The whole file. Every table and every key may be absent."""
 
@@ -143,6 +171,7 @@ class HostConfig(_Table, frozen=True):
     environment: EnvironmentSettings = EnvironmentSettings()
     bridge: BridgeSettings = BridgeSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    limits: LimitSettings = LimitSettings()
     tools: dict[str, dict[str, Any]] = {}
 
 
@@ -261,6 +290,7 @@ def _absolute(config: HostConfig, folder: Path) -> HostConfig:
         policy=msgspec.structs.replace(config.policy, files=tuple(resolve(name) for name in config.policy.files)),
         audit=msgspec.structs.replace(config.audit, folder=resolve(config.audit.folder)),
         bridge=msgspec.structs.replace(config.bridge, socket=resolve(config.bridge.socket)),
+        limits=msgspec.structs.replace(config.limits, cgroup=resolve(config.limits.cgroup)),
         sandbox=msgspec.structs.replace(
             config.sandbox,
             read_only_paths=tuple(resolve(name) for name in config.sandbox.read_only_paths),
