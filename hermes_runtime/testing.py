@@ -374,6 +374,8 @@ class FakeHost:
             frames = connection.send(ToolReply(id=message.id, failure=Failure(code=ErrorCode.FAILED, message=text)))
         if isinstance(message, ToolReply):
             self._open.pop((peer, message.id), None)
+        elif isinstance(message, Goodbye):
+            del self._connections[peer]  # the peer may say hello again
         self._router.send_multipart([peer, *frames])
 
     # a call's thread ---------------------------------------------------------------------------------------------------
