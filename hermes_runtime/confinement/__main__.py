@@ -2,6 +2,7 @@
 
     python -I -m hermes_runtime.confinement PLAN -- -m hermes_runtime.kernel -f CONNECTION_FILE
 
+PLAN is a file, or the number of an inherited descriptor.
 `-I` keeps the workspace off the import path until the confinement holds; a planted `json.py` would otherwise run before it.
 """
 
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
         plan_file, separator, flag, module, *rest = arguments
         if (separator, flag) != ("--", "-m"):
             raise ValueError("expected PLAN -- -m MODULE [ARGUMENT …]")
-        plan = decode_plan(Path(plan_file).read_bytes())
+        plan = decode_plan(read_plan(plan_file))
         lead_group()
         apply(plan)
     except (OSError, ValueError, ConfinementError) as error:
@@ -34,6 +35,14 @@ def main(arguments: list[str]) -> None:
     sys.path.insert(0, "")  # as `python -m` has it, given back now that it can do no harm
     sys.argv = [module, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def read_plan(plan: str) -> bytes:
+    """Read a plan from a file, or from a descriptor given by its number, which is closed: the kernel shall not have it."""
+    if plan.isdecimal():
+        with os.fdopen(int(plan), "rb") as file:
+            return file.read()
+    return Path(plan).read_bytes()
 
 
 def lead_group() -> None:

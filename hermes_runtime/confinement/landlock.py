@@ -111,7 +111,7 @@ def restrict(plan: LandlockPlan) -> None:
     ruleset = _create_ruleset(abi, files, network)
     try:
         for rule in plan.paths:
-            _allow_path(ruleset, rule.path, RIGHTS[rule.access] & files)
+            _allow_path(ruleset, rule.path, RIGHTS[rule.access] & files, exact=rule.access == "write")
         if plan.own_proc:
             _allow_path(ruleset, f"/proc/{os.getpid()}", _READ & files)
         if network:
@@ -131,7 +131,7 @@ def _create_ruleset(abi: int, files: Right, network: int) -> int:
     return system.check(int(descriptor), "landlock_create_ruleset")
 
 
-def _allow_path(ruleset: int, path: str, rights: Right) -> None:
+def _allow_path(ruleset: int, path: str, rights: Right, *, exact: bool = False) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -139,6 +139,9 @@ def _allow_path(ruleset: int, path: str, rights: Right) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _ON_FILES
+        # Since the plan was made, somebody could have put a link there, and what it leads to would become writable.
+        if exact and (led_to := os.readlink(f"/proc/self/fd/{descriptor}")) != path:  # noqa: PTH115 - not a Path's business
+            raise RuntimeError(f"{path} is not what it was when the plan was made: it leads to {led_to}")
         if rights:
             _add_rule(ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), path)
     finally:

@@ -25,7 +25,7 @@ from hermes_protocol.confinement import (
     SeccompPlan,
     encode_plan,
 )
-from host_bridge.sandbox.spec import Launch, SandboxSpec
+from host_bridge.sandbox.spec import Launch, SandboxSpec, second_stage
 
 INNER_RUN = "/run/hermes"
 CHANNELS = f"{INNER_RUN}/s"
@@ -101,9 +101,8 @@ def launch(
         *("--remount-ro", "/"),
     ]
     inputs["arguments"] = "\0".join(arguments).encode()
-    inner = (argv[0], "-I", "-m", "hermes_runtime.confinement", PLAN_FILE, "--", *argv[1:])
-    command = (program, "--args", "{arguments}", "--info-fd", "{info}", "--", *inner)
-    return Launch(command, dict(environment), inputs, "/")
+    command = (program, "--args", "{arguments}", "--info-fd", "{info}", "--", *second_stage(argv, PLAN_FILE))
+    return Launch(command, dict(environment), inputs, "/", reports=True)
 
 
 def plan(spec: SandboxSpec, interpreter: str, *, minimum_landlock: int = 1) -> ConfinementPlan:

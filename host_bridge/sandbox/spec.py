@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from host_bridge.errors import SandboxError
+
 Backend = Literal["bubblewrap", "landlock", "none"]
 BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock", "none")
 """Strongest first."""
@@ -70,12 +72,37 @@ class Launch:
         environment: All its variables.
         inputs: Contents it reads from descriptors, by name.
         working_folder: Where it is started.
+        files: Contents to write before the start, readable by the user alone, by path; a file that is there is replaced.
+        reports: Whether it writes to the descriptor `{info}` which process is the sandbox's first.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     inputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     working_folder: str | None = None
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    reports: bool = False
+
+
+def second_stage(argv: Sequence[str], plan: str) -> tuple[str, ...]:
+    """Give the command that confines itself by a plan and then is the Python module that `argv` runs.
+
+    Args:
+        argv: `PYTHON [OPTION …] -m MODULE [ARGUMENT …]`.
+        plan: The plan's file, or the number of a descriptor.
+
+    Raises:
+        SandboxError: It is another kind of command, and what that would run first nobody knows.
+    """
+    if "-m" not in argv[1:]:
+        raise SandboxError(
+            f"only a command of the form PYTHON -m MODULE can be confined, not {' '.join(argv)!r}; install the kernel anew: "
+            "hermes-runtime kernel install"
+        )
+    module = list(argv).index("-m", 1)
+    options = [option for option in argv[1:module] if option not in ("-I", "-P")]
+    # -I: nothing of the workspace may be imported before the confinement holds.
+    return (argv[0], "-I", *options, "-m", "hermes_runtime.confinement", plan, "--", *argv[module:])
 
 
 def unconfined(argv: Sequence[str], environment: Mapping[str, str]) -> Launch:
