@@ -1,7 +1,7 @@
 """What large outputs cost the cells after them: `hermes-runtime run` against plain `papermill`, as a person starts them.
 
-(e) 50 MB of outputs followed by 20 trivial cells, in three shapes: printed lines, one long printed text, and displayed images. With
-each, the peak memory of the process that runs the notebook (its kernel not included).
+(e) 50 MB of outputs followed by 20 trivial cells, in three shapes: printed lines, one long printed text, and displayed images.
+With each, the peak memory of the process that runs the notebook (its kernel not included).
 """
 
 from __future__ import annotations

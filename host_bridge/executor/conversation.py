@@ -316,10 +316,13 @@ class Conversation:
     def _look_at_kernel(self, execution: _Execution) -> None:
         if execution.is_over or self._kernel.is_alive():
             return
-        execution.is_dead = True
+        last_words = zmq.Poller()
+        last_words.register(self._shell, zmq.POLLIN)
+        last_words.register(self._outputs, zmq.POLLIN)
         until = time.monotonic() + LAST_WORDS_SECONDS
-        while (left := until - time.monotonic()) > 0 and self._outputs.poll(_milliseconds(left)):
+        while not execution.is_over and (left := until - time.monotonic()) > 0 and last_words.poll(_milliseconds(left)):
             self._take_messages(execution)
+        execution.is_dead = True
 
     def _look_at_clock(self, execution: _Execution) -> None:
         if execution.is_over:

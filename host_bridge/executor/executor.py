@@ -131,7 +131,7 @@ class NotebookExecutor:
                  "scraps": {"health_score": 0.94},
                  "state": "succeeded" | "failed" | "timed_out" | "kernel_died" | "cancelled" | "denied",
                  "error": "why, where no cell says it", "run_id", "output_path", "kernel", "session_id", "principal",
-                 "profile", "confinement", "tool_calls", "ended_early_at", "signal", "warnings"}
+                 "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "warnings"}
 
             `index` counts in the output notebook, an injected parameters cell included. With `prepare_only` the state is
             `not_run`.

@@ -142,11 +142,13 @@ class RunningKernel:
         code = process.poll() if process is not None else None
         if code is None:
             return "it is gone"
-        if code == -signal.SIGKILL:
+        # A process that starts the kernel inside a sandbox passes its end on as shells do: 128 and the signal's number.
+        number = -code if code < 0 else code - 128
+        if number == signal.SIGKILL:
             return "killed by SIGKILL, as by the system when memory runs out"
-        if code < 0:
+        if number > 0:
             with contextlib.suppress(ValueError):
-                return f"killed by {signal.Signals(-code).name}"
+                return f"killed by {signal.Signals(number).name}"
         return f"it exited with code {code}"
 
     def interrupt(self) -> None:

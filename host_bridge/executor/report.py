@@ -84,6 +84,7 @@ class RunReport:
     principal: str = ""
     profile: str = ""
     confinement: str = "none"
+    kernel_limits: str = ""
     tool_calls: dict[str, Any] = dataclasses.field(default_factory=lambda: count_calls(()))
     stopped_by: int | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -121,6 +122,7 @@ class RunReport:
             "principal": self.principal,
             "profile": self.profile,
             "confinement": self.confinement,
+            "kernel_limits": self.kernel_limits,
             "tool_calls": self.tool_calls,
             "warnings": list(self.warnings),
         }
@@ -142,6 +144,7 @@ class RunReport:
             "principal": self.principal,
             "profile": self.profile,
             "confinement": self.confinement,
+            "kernel_limits": self.kernel_limits,
             "tool_calls": self.tool_calls,
             "ended_early_at": self.ended_early_at,
             "signal": self.stopped_by,

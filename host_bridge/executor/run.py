@@ -162,6 +162,7 @@ class NotebookRun:
             self._report.principal = session.config.principal
             self._report.profile = session.config.profile
             self._report.confinement = session.config.confinement
+            self._report.kernel_limits = session.config.kernel_limits
 
     def _add_warnings(self) -> None:
         if self._conversation.malformed_messages:

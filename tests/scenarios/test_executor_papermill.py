@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -228,7 +227,7 @@ def test_it_can_be_awaited_and_cancelled(runner: Runner) -> None:
         assert result["status"] == "success"
         save(path, "import time; print('begun', flush=True); time.sleep(600)")
         task = asyncio.create_task(executor.execute_async(path, runner.output, kernel_name="python3"))
-        while not (runner.output.exists() and "begun" in runner.output.read_text()):
+        while not runner.has_printed("begun\n"):
             await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
