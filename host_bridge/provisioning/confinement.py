@@ -15,7 +15,7 @@ from host_bridge.config import SandboxSettings
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SandboxError
 from host_bridge.provisioning.environment import confined_environment
-from host_bridge.sandbox import bubblewrap
+from host_bridge.sandbox import bubblewrap, landlock
 from host_bridge.sandbox.interpreters import interpreter_paths
 from host_bridge.sandbox.islands import survey
 from host_bridge.sandbox.probing import choose, probe
@@ -43,8 +43,17 @@ class Confinement:
         if self.backend == "none":
             return "none"
         network = ", network full" if self.share_network else ""
-        landlock = ", no Landlock" if self.backend == "bubblewrap" and not probe("bubblewrap").landlock else ""
-        return f"{self.backend}{network}{landlock}"
+        without = ", no Landlock" if self.backend == "bubblewrap" and not probe("bubblewrap").landlock else ""
+        return f"{self.backend}{network}{without}"
+
+    @property
+    def dials(self) -> bool:
+        """Whether the bridge has to dial in, because the kernel can't connect to anything."""
+        return self.backend == "landlock"
+
+    def bridge_endpoint(self, run_folder: str) -> str:
+        """Where a kernel and its session meet, as the host sees it."""
+        return landlock.bridge_endpoint(run_folder) if self.dials else f"ipc://{run_folder}/b/bridge"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,8 @@ def confine(confinement: Confinement, kernel: KernelCommand, spec: SandboxSpec) 
     """
     if confinement.backend == "bubblewrap":
         return _by_bubblewrap(confinement, kernel, spec)
+    if confinement.backend == "landlock":
+        return _by_landlock(confinement, kernel, spec)
     raise SandboxError(f"nothing here confines by {confinement.backend}")
 
 
@@ -161,6 +172,38 @@ def _by_bubblewrap(confinement: Confinement, kernel: KernelCommand, spec: Sandbo
         system=bubblewrap.system_folders(),
         minimum_landlock=min(1, finding.landlock),
     )
+
+
+def _by_landlock(confinement: Confinement, kernel: KernelCommand, spec: SandboxSpec) -> Launch:
+    inner = {
+        landlock.connection_file(spec.run_folder): Path(kernel.connection_file).read_bytes(),
+        landlock.ticket_file(spec.run_folder): encode_ticket(kernel.ticket).encode(),
+    }
+    environment = confined_environment(
+        kernel.environment,
+        confinement.settings,
+        interpreter=kernel.argv[0],
+        ticket_path=landlock.ticket_file(spec.run_folder),
+        home=landlock.home(spec.run_folder),
+        backend="landlock",
+    )
+    inner_connection_file = landlock.connection_file(spec.run_folder)
+    return landlock.launch(
+        spec,
+        [inner_connection_file if part == kernel.connection_file else part for part in kernel.argv],
+        environment,
+        entries=landlock.writable_entries(spec.workspace, landlock.protected_paths(spec)),
+        files=inner,
+        bind_ports=channel_ports(kernel.connection_file),
+    )
+
+
+def channel_ports(connection_file: str) -> tuple[int, ...]:
+    """Give the TCP ports a kernel's channels are on, none if they are on sockets with a path."""
+    fields = json.loads(Path(connection_file).read_bytes())
+    if fields.get("transport") == "ipc":
+        return ()
+    return tuple(fields[f"{channel}_port"] for channel in ("shell", "iopub", "stdin", "hb", "control"))
 
 
 def inner_connection_file(path: str, run_folder: str) -> bytes:

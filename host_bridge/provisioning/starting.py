@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from host_bridge.errors import SandboxError
+from host_bridge.rundirs.rundir import remove_anything
 from host_bridge.sandbox.spec import Launch
 
 REPORT_SECONDS = 20.0  # bubblewrap reports within milliseconds
@@ -45,11 +46,14 @@ class Start:
 
     def __init__(self, launch: Launch) -> None:
         self._descriptors: list[int] = []
+        self._reports = launch.reports
         self._report_reader, report_writer = self._pipe()
         numbers = {"info": str(report_writer)}
         for name, content in launch.inputs.items():
             if name != "arguments":
                 numbers[name] = str(self._memory_file(name, content))
+        for path, content in launch.files.items():
+            self._write_file(path, content)
         if "arguments" in launch.inputs:
             parts = [_fill(part, numbers) for part in launch.inputs["arguments"].decode().split("\0")]
             numbers["arguments"] = str(self._memory_file("arguments", "\0".join(parts).encode()))
@@ -77,12 +81,17 @@ class Start:
         for descriptor in (self._report_reader, self._output_reader):
             os.close(descriptor)
 
-    def read_report(self) -> int:
-        """Give the process number, on the host, of the sandbox's first process. Blocks for a bounded time.
+    def read_report(self) -> int | None:
+        """Give the process number, on the host, of the sandbox's first process; None if it is the one that was started.
+
+        Blocks for a bounded time.
 
         Raises:
             SandboxError: There is none, with what bubblewrap said.
         """
+        if not self._reports:
+            os.close(self._report_reader)
+            return None
         text = b""
         deadline = time.monotonic() + REPORT_SECONDS
         try:
@@ -100,6 +109,12 @@ class Start:
             self.output.wait(2.0)
             said = self.output.tail or "nothing"
             raise SandboxError(f"bubblewrap could not start the kernel; it said: {said}") from None
+
+    def _write_file(self, path: str, content: bytes) -> None:
+        remove_anything(path)  # a former kernel may have put whatever it liked there
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
 
     def _memory_file(self, name: str, content: bytes) -> int:
         descriptor = os.memfd_create(f"hermes-{name.replace(' ', '-')}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

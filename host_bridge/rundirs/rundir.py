@@ -5,6 +5,7 @@
       s/k-1 … k-5      Jupyter's channels
       b/bridge         the session's endpoint
       k/ticket.json    what the kernel reads once and removes
+      t/               its home, where nothing gives it one in memory
 
 The maker holds a lock on the folder for as long as it lives. That is how a sweep tells what a crash left from what is in use,
 across containers and reused process numbers.
@@ -32,7 +33,7 @@ PREFIX = "hermes-"
 RECORD_NAME = "owner.json"
 MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sun_path less its final NUL
 _LONGEST_SOCKET = f"{PREFIX}{'x' * 8}/s/k-99999"
-_PARTS = ("s", "b", "k")
+_PARTS = ("s", "b", "k", "t")
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class OwnerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bridge: The session process.
         connection_file: Jupyter's, which lies elsewhere and holds the channels' key.
         covers: Paths in the workspace at which the kernel's sandbox has put a cover.
+        groups: Folders of the control groups the kernel is in.
     """
 
     host: ProcessIdentity
@@ -55,6 +57,7 @@ class OwnerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bridge: ProcessIdentity | None = None
     connection_file: str = ""
     covers: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 class RunDirectory:
@@ -121,6 +124,14 @@ def remove_tree(path: str) -> None:
     for folder, _, _ in os.walk(path):
         _open_up(folder)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_anything(path: str) -> None:
+    """Remove what is at a path, if anything is, without following a link."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError:  # a folder
+        remove_tree(path)
 
 
 def _open_up(folder: str) -> None:
