@@ -49,7 +49,7 @@ def host():
 )
 def test_plain_forms(host: FakeHost, value: Any, plain: Any) -> None:
     if isinstance(value, range):
-        with pytest.raises(hermes.InvalidToolRequestError, match="value is a builtins.range"):
+        with pytest.raises(hermes.InvalidToolRequestError, match=r"value is a builtins\.range"):
             hermes.call("echo", value=value)
         return
     got = hermes.call("echo", value=value)["got"]["value"]
@@ -162,7 +162,9 @@ def test_plain_data_arrives_as_it_is(value: Any) -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_anything_else_becomes_plain_or_is_refused_with_its_name(value: Any) -> None:
+    refusal = ""
     try:
         to_plain(value, "thing")
     except hermes.InvalidToolRequestError as error:
-        assert str(error).startswith("thing")
+        refusal = str(error)
+    assert not refusal or refusal.startswith("thing")

@@ -126,7 +126,7 @@ def test_a_misspelt_name_is_an_attribute_error_with_a_suggestion() -> None:
             hermes.shuot  # noqa: B018
         with pytest.raises(AttributeError, match="did you mean 'terminal'"):
             hermes.terminl  # noqa: B018
-        with pytest.raises(LookupError, match="no tool or attribute 'zzz'$"):
+        with pytest.raises(LookupError, match=r"no tool or attribute 'zzz'$"):
             hermes.zzz  # noqa: B018
         with pytest.raises(ImportError):
             from hermes_runtime import nothing_like_it  # type: ignore[attr-defined] # noqa: F401

@@ -19,7 +19,8 @@ def in_new_process(code: str) -> str:
     "heavy", ["asyncio", "IPython", "ipykernel", "numpy", "pandas", "difflib", "host_bridge", "subprocess"]
 )
 def test_an_import_brings_nothing_heavy(heavy: str) -> None:
-    code = f"import sys, zmq; before = {heavy!r} in sys.modules; import hermes_runtime; print(before or {heavy!r} not in sys.modules)"
+    look = f"{heavy!r} in sys.modules"
+    code = f"import sys, zmq; before = {look}; import hermes_runtime; print(before or not ({look}))"
     assert in_new_process(code) == "True\n"
 
 
