@@ -28,10 +28,18 @@ Access = Literal["list", "read", "execute", "write", "device", "terminal", "sock
 
 
 class PathRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One path and all that is below it."""
+    """One path and all that is below it.
+
+    Attributes:
+        path: Absolute; with `"write"` it must also be canonical, because what a link leads to is never made writable.
+        spare: What below it gets nothing from this rule, whether it exists or not. Landlock only adds rights, so a folder with
+            something to spare is taken apart: the entries it has now get the rule's access, it itself gets none, and no new
+            name can be made in it.
+    """
 
     path: str
     access: Access
+    spare: tuple[str, ...] = ()
 
 
 class LandlockPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

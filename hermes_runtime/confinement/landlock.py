@@ -11,8 +11,9 @@ import enum
 import os
 import stat
 import struct
+from collections.abc import Collection, Iterator
 
-from hermes_protocol.confinement import Access, LandlockPlan
+from hermes_protocol.confinement import Access, LandlockPlan, PathRule
 from hermes_runtime.confinement import system
 
 _CREATE_RULESET_VERSION = 1
@@ -111,7 +112,8 @@ def restrict(plan: LandlockPlan) -> None:
     ruleset = _create_ruleset(abi, files, network)
     try:
         for rule in plan.paths:
-            _allow_path(ruleset, rule.path, RIGHTS[rule.access] & files, exact=rule.access == "write")
+            for path in taken_apart(rule.path, rule.spare):
+                _allow_path(ruleset, path, RIGHTS[rule.access] & files, exact=rule.access == "write")
         if plan.own_proc:
             _allow_path(ruleset, f"/proc/{os.getpid()}", _READ & files)
         if network:
@@ -123,11 +125,44 @@ def restrict(plan: LandlockPlan) -> None:
         os.close(ruleset)
 
 
-def _create_ruleset(abi: int, files: Right, network: int) -> int:
+def taken_apart(folder: str, spare: Collection[str]) -> Iterator[str]:
+    """Give what covers a folder without what is to be spared: itself if that is nothing, else its entries now, so far down.
+
+    Links are passed over: what they lead to is somewhere else. So are sockets, devices and pipes.
+    """
+    if not any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for path in spare):
+        yield folder
+        return
+    if folder in spare:
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # not ours to read, so nothing to give either
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from taken_apart(entry.path, spare)
+        elif entry.is_file(follow_symlinks=False) and entry.path not in spare:
+            yield entry.path
+
+
+def ruleset_attribute(abi: int, files: Right, network: int = 0) -> bytes:
+    """Give what a ruleset of this version is made from: the rights it takes away where no rule leaves them."""
     scopes = _SCOPES if abi >= 6 else 0
-    attribute = struct.pack("=QQQ", files, network, scopes)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8  # an older system refuses what it doesn't know
-    descriptor = system.library().syscall(system.SYS_LANDLOCK_CREATE_RULESET, attribute, ctypes.c_size_t(size), 0)
+    return struct.pack("=QQQ", files, network, scopes)[:size]
+
+
+def rights_at(rule: PathRule, abi: int) -> tuple[Right, Right]:
+    """Give what a rule leaves at its path, if that is a folder and if it is a file."""
+    rights = RIGHTS[rule.access] & known_rights(abi)
+    return rights, rights & _ON_FILES
+
+
+def _create_ruleset(abi: int, files: Right, network: int) -> int:
+    attribute = ruleset_attribute(abi, files, network)
+    size = ctypes.c_size_t(len(attribute))
+    descriptor = system.library().syscall(system.SYS_LANDLOCK_CREATE_RULESET, attribute, size, 0)
     return system.check(int(descriptor), "landlock_create_ruleset")
 
 

@@ -192,7 +192,6 @@ def _by_landlock(confinement: Confinement, kernel: KernelCommand, spec: SandboxS
         spec,
         [inner_connection_file if part == kernel.connection_file else part for part in kernel.argv],
         environment,
-        entries=landlock.writable_entries(spec.workspace, landlock.protected_paths(spec)),
         files=inner,
         bind_ports=channel_ports(kernel.connection_file),
     )

@@ -31,47 +31,11 @@ user's other processes.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from hermes_protocol.confinement import (
-    Access,
-    ConfinementPlan,
-    LandlockPlan,
-    PathRule,
-    SeccompPlan,
-    encode_plan,
-)
+from hermes_protocol import landlock_only
+from hermes_protocol.confinement import ConfinementPlan, encode_plan
 from host_bridge.sandbox.spec import Launch, SandboxSpec, second_stage
-
-MINIMUM_VERSION = 4  # the first that knows TCP
-
-SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt")
-SYSTEM_FILES = (
-    "/etc/alternatives",
-    "/etc/fonts",
-    "/etc/group",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/ssl/certs",
-    "/etc/timezone",
-    # what numerical libraries ask to choose their number of threads and their instructions
-    "/proc/cpuinfo",
-    "/proc/filesystems",
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/sys/vm/overcommit_memory",
-    "/proc/version",
-    "/sys/devices/system/cpu",
-    "/sys/devices/system/node",
-)
-_DEVICES = ("null", "zero", "full", "random", "urandom")  # not tty nor pts: those are the user's own terminals
 
 
 def home(run_folder: str) -> str:
@@ -99,7 +63,6 @@ def launch(
     argv: Sequence[str],
     environment: Mapping[str, str],
     *,
-    entries: Collection[str],
     files: Mapping[str, bytes],
     bind_ports: Collection[int] = (),
 ) -> Launch:
@@ -109,7 +72,6 @@ def launch(
         spec: What it may touch.
         argv: The kernel's command, beginning with its interpreter.
         environment: Its variables.
-        entries: What of the workspace it may write; see `writable_entries`.
         files: The files it is handed, by path; those of `connection_file` and `ticket_file`.
         bind_ports: The TCP ports of its channels, if they are on TCP.
 
@@ -119,75 +81,22 @@ def launch(
     return Launch(
         argv=second_stage(argv, "{plan}"),
         environment=dict(environment),
-        inputs={"plan": encode_plan(plan(spec, entries, bind_ports))},
+        inputs={"plan": encode_plan(plan(spec, bind_ports))},
         working_folder=spec.working_folder or spec.workspace,
         files=dict(files),
     )
 
 
-def plan(spec: SandboxSpec, entries: Collection[str], bind_ports: Collection[int] = ()) -> ConfinementPlan:
+def plan(spec: SandboxSpec, bind_ports: Collection[int] = ()) -> ConfinementPlan:
     """Give what the kernel takes from itself."""
-    return ConfinementPlan(
+    return landlock_only.plan(
         backend="landlock",
-        limits=dict(spec.limits),
-        drop_capabilities=True,
-        landlock=LandlockPlan(
-            minimum_abi=MINIMUM_VERSION,
-            paths=tuple(PathRule(path, access) for path, access in _path_rules(spec, entries)),
-            own_proc=True,
-            restrict_network=True,
-            bind_ports=tuple(sorted(bind_ports)),
-        ),
-        seccomp=SeccompPlan(
-            socket_families=("unix", "inet") if bind_ports else ("unix",),
-            stream_only=True,
-            forbid_connect=True,
-        ),
+        workspace=spec.workspace,
+        write_workspace=spec.write_workspace,
+        spare=[island.path for island in spec.islands],
+        read_only_paths=spec.read_only_paths,
+        writable_paths=(*spec.writable_paths, f"{spec.run_folder}/k", home(spec.run_folder)),
+        socket_folders=[f"{spec.run_folder}/s"],
+        bind_ports=bind_ports,
+        limits=spec.limits,
     )
-
-
-def _path_rules(spec: SandboxSpec, entries: Collection[str]) -> Iterator[tuple[str, Access]]:
-    for path in (*SYSTEM_FOLDERS, *spec.read_only_paths, spec.workspace):
-        yield path, "execute"
-    for path in SYSTEM_FILES:
-        yield path, "read"
-    for name in _DEVICES:
-        yield f"/dev/{name}", "device"
-    for path in (*spec.writable_paths, *(entries if spec.write_workspace else ())):
-        yield path, "write"
-    yield f"{spec.run_folder}/s", "socket_folder"
-    yield f"{spec.run_folder}/k", "write"
-    yield home(spec.run_folder), "write"
-
-
-def protected_paths(spec: SandboxSpec) -> frozenset[str]:
-    """What of the workspace must not be written: its islands, and what else was declared to be read only."""
-    return frozenset({island.path for island in spec.islands} | set(spec.read_only_paths))
-
-
-def writable_entries(folder: str, protected: Collection[str]) -> tuple[str, ...]:
-    """Look which entries of a folder can be opened for writing so that nothing protected is.
-
-    An entry that holds something protected is taken apart further: what it holds besides is given, itself not. Links are passed
-    over, because writing there would be writing wherever they lead.
-
-    Args:
-        folder: Absolute and canonical.
-        protected: Absolute paths.
-    """
-    return tuple(sorted(_writable(folder, protected)))
-
-
-def _writable(folder: str, protected: Collection[str]) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:  # not ours to read, so not ours to give either
-        return
-    for entry in entries:
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if entry.path in protected or not (is_folder or entry.is_file(follow_symlinks=False)):
-            continue
-        if any(path.startswith(f"{entry.path}/") for path in protected):
-            yield from _writable(entry.path, protected)
-        else:
-            yield entry.path

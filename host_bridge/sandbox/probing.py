@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hermes_protocol.landlock_only import MINIMUM_VERSION
 from host_bridge.errors import SandboxError
 from host_bridge.sandbox.spec import BACKENDS, Backend
 
 PROBE_SECONDS = 10.0
-LANDLOCK_FOR_FALLBACK = 4  # the first version that knows TCP; without bubblewrap nothing else stops it
 INSTALL_BUBBLEWRAP = "install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap)"
 
 _SYSTEM_BUBBLEWRAP = "/usr/bin/bwrap"  # the one that distributions' security modules make an exception for
@@ -107,10 +107,10 @@ def _probe_bubblewrap() -> Finding:
 
 def _probe_landlock() -> Finding:
     version = landlock_version()
-    if version < LANDLOCK_FOR_FALLBACK:
+    if version < MINIMUM_VERSION:
         return Finding(
             works=False,
-            problem=f"version {version} of Landlock, at least {LANDLOCK_FOR_FALLBACK} is needed (Linux 6.7 with Landlock on)",
+            problem=f"version {version} of Landlock, at least {MINIMUM_VERSION} is needed (Linux 6.7 with Landlock on)",
             landlock=version,
         )
     return Finding(works=True, landlock=version)
