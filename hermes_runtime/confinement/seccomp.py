@@ -1,8 +1,8 @@
 """seccomp: which system calls, and with which arguments, this process and all it starts may make.
 
 `program` is a pure value, the filter's bytes; `install` hands it to the system. A filter sees numbers only, not what pointers
-point to: paths are Landlock's business, and `clone3`, whose flags are in memory, is answered "no such call" so that libraries
-fall back to `clone`.
+point to: paths are Landlock's business, and `clone3` and `openat2`, whose flags are in memory, are answered "no such call" so
+that libraries fall back to `clone` and `openat`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _TIOCSTI = 0x5412  # types into the terminal of whoever started us
 _TIOCLINUX = 0x541C
 _MSG_FASTOPEN = 0x2000_0000  # a connect that isn't one
 _SOCKET_TYPE = 0xF
+_CREATES = 0o100 | 0o20_000_000  # O_CREAT, O_TMPFILE: without them the mode means nothing
+_OTHERS_RIGHTS = 0o6000  # a file that runs as its owner or its group
 _FAMILIES = {"unix": socket.AF_UNIX, "inet": socket.AF_INET, "inet6": socket.AF_INET6, "netlink": 16}
 _SET_MODE_FILTER = 1
 _TO_ALL_THREADS = 1
@@ -123,8 +125,13 @@ def _sort_calls(code: _Assembler, plan: SeccompPlan, architecture: str) -> None:
         send("sendto", "flags in 4th")
         send("sendmmsg", "flags in 4th")
         send("sendmsg", "flags in 3rd")
-    send("clone3", "no such call")
-    for name in ("clone", "ioctl", "socket", "socketpair"):
+    for name in ("clone3", "openat2"):
+        send(name, "no such call")
+    for name in ("chmod", "fchmod", "creat", "mknod"):
+        send(name, "mode in 2nd")
+    for name in ("fchmodat", "fchmodat2", "mknodat"):
+        send(name, "mode in 3rd")
+    for name in ("clone", "ioctl", "open", "openat", "socket", "socketpair"):
         send(name, name)
     code.add(_RETURN, _ALLOW)
 
@@ -137,6 +144,15 @@ def _judge_arguments(code: _Assembler, plan: SeccompPlan) -> None:
     code.load(_ARGUMENTS[1])
     code.add(_JUMP_EQUAL, _TIOCSTI, "not permitted")
     code.add(_JUMP_EQUAL, _TIOCLINUX, "not permitted", "allowed")
+    # Inside, such a file is worth nothing; on the host it would run as whoever started the kernel, for anybody.
+    for label, argument, mode in (("open", 1, "mode in 3rd"), ("openat", 2, "mode in 4th")):
+        code.label(label)
+        code.load(_ARGUMENTS[argument])
+        code.add(_JUMP_ANY_BIT, _CREATES, mode, "allowed")
+    for label, argument in (("mode in 2nd", 1), ("mode in 3rd", 2), ("mode in 4th", 3)):
+        code.label(label)
+        code.load(_ARGUMENTS[argument])
+        code.add(_JUMP_ANY_BIT, _OTHERS_RIGHTS, "not permitted", "allowed")
     for label, argument in (("flags in 4th", 3), ("flags in 3rd", 2)):
         code.label(label)
         code.load(_ARGUMENTS[argument])

@@ -69,6 +69,16 @@ DENIED: dict[str, Numbers] = {
 """Refused outright: nothing a notebook needs."""
 
 FILTERED: dict[str, Numbers] = {
+    "open": (2, None),
+    "openat": (257, 56),
+    "openat2": (437, 437),
+    "creat": (85, None),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
     "clone": (56, 220),
     "clone3": (435, 435),
     "ioctl": (16, 29),
