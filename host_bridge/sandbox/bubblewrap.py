@@ -176,7 +176,7 @@ def _island(path: str, kind: str) -> list[str]:
         return ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
     if kind == "no file":
         return ["--ro-bind", "/dev/null", path]
-    return ["--ro-bind", path, path]
+    return ["--bind" if kind == "way" else "--ro-bind", path, path]
 
 
 def _run_folder(spec: SandboxSpec, private: Iterable[str]) -> list[str]:

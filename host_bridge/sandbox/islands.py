@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 from host_bridge.errors import SandboxError
 from host_bridge.sandbox.spec import Island
@@ -71,9 +72,20 @@ def survey(
         if island is not None:
             islands[island.path] = island
     for path in further:
-        if path.startswith(f"{workspace.rstrip('/')}/") and path not in islands and os.path.lexists(path):
-            islands[path] = Island(path, "file")
+        if path.startswith(f"{workspace.rstrip('/')}/") and os.path.lexists(path):
+            for island in _further(workspace, path):
+                islands.setdefault(island.path, island)
     return tuple(islands.values())
+
+
+def _further(workspace: str, path: str) -> Iterator[Island]:
+    """Give a file somewhere in the workspace, and the folders that lead to it."""
+    way = workspace.rstrip("/")
+    for name in path[len(way) + 1 :].split("/"):
+        way = f"{way}/{name}"
+        if os.path.islink(way):  # noqa: PTH114 - names, not Path objects, all the way
+            raise _refuse_link(way)
+        yield Island(way, "file" if way == path else "way")
 
 
 def _island(path: str, name: str, covers: frozenset[str]) -> Island | None:
@@ -84,10 +96,14 @@ def _island(path: str, name: str, covers: frozenset[str]) -> Island | None:
             return None
         return Island(path, "no folder" if name in FOLDERS else "no file")
     if stat.S_ISLNK(mode):
-        raise SandboxError(
-            f"{path} is a symbolic link, and a kernel that may write where it leads could change what this name means; "
-            "replace the link by what it points to, or use another workspace"
-        )
+        raise _refuse_link(path)
     if path in covers:
         return Island(path, "no folder" if name in FOLDERS else "no file")
     return Island(path, "folder" if stat.S_ISDIR(mode) else "file")
+
+
+def _refuse_link(path: str) -> SandboxError:
+    return SandboxError(
+        f"{path} is a symbolic link, and a kernel that may write where it leads could change what this name means; "
+        "replace the link by what it points to, or use another workspace"
+    )

@@ -27,11 +27,12 @@ class Island:
     Attributes:
         path: Absolute.
         kind: What is there; `"no folder"` and `"no file"` are names that don't exist and may not come to exist, by what they
-            would be.
+            would be. A `"way"` is a folder on the way to another island: it may be filled and emptied, but not renamed, or
+            something else could be put under the island's name.
     """
 
     path: str
-    kind: Literal["folder", "file", "no folder", "no file"]
+    kind: Literal["folder", "file", "no folder", "no file", "way"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
