@@ -155,6 +155,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
     """The folder relative paths start from, as the kernel would spell it."""
     confinement: ShortText
     limits: Limits
+    kernel_limits: ShortText = ""
+    """What of the machine the kernel may use, for people; `limits` are those of messages."""
     tools: Annotated[tuple[ToolDescription, ...], Meta(max_length=1000)] = ()
 
 

@@ -99,6 +99,7 @@ class Bridge:
             notebook=config.notebook,
             run_id=config.run_id,
             confinement=config.confinement,
+            kernel_limits=config.kernel_limits,
             policy_digest=policy.digest,
         )
 

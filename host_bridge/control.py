@@ -39,6 +39,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
         policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
         notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
+        confinement: How the kernel is confined, as results name it.
+        kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
         audit_path: The file to append records to; created 0600.
         audit_arguments: `"full"`, or `"digest"` to keep arguments out of the log.
         secrets: Values that must never be written to the audit log, whatever carries them.
@@ -65,6 +67,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     notebook_permissions: dict[str, Any] | None = None
     run_id: str = ""
     confinement: str = "none"
+    kernel_limits: str = ""
     audit_path: str
     audit_arguments: str = "full"
     secrets: tuple[str, ...] = ()

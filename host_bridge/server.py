@@ -361,6 +361,7 @@ class Server:
             profile=config.profile,
             workspace=config.workspace,
             confinement=config.confinement,
+            kernel_limits=config.kernel_limits,
             limits=LIMITS,
             tools=self._registry.descriptions(),
         )

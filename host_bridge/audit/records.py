@@ -25,6 +25,7 @@ class SessionOpened(Record, frozen=True, tag="session_opened"):
     notebook: str = ""
     run_id: str = ""
     confinement: str = ""
+    kernel_limits: str = ""
     policy_digest: str = ""
 
 

@@ -214,6 +214,13 @@ def remove_folders(folders: Iterable[str]) -> bool:
     return True
 
 
+def end_groups(folders: Sequence[str]) -> list[int]:
+    """Kill what is in groups, and remove them. Gives the processes' numbers."""
+    killed = kill_members(folders)
+    remove_folders(folders)
+    return killed
+
+
 def is_ours(folder: str) -> bool:
     """Whether a path is that of a group made here: a record of a crashed host decides about no other."""
     path = Path(folder)
@@ -253,8 +260,7 @@ def try_group(mechanism: Mechanism, shows: Callable[[Group], str]) -> str:
     except (OSError, SandboxError, subprocess.TimeoutExpired) as error:
         return str(error)
     finally:
-        kill_members(group.folders)
-        remove_folders(group.folders)
+        end_groups(group.folders)
     if tried.returncode:
         return tried.stderr.strip() or f"exit code {tried.returncode}"
     found = tried.stdout.split()

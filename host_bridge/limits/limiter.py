@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import resource
+import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -49,17 +49,14 @@ class Limiter:
     Args:
         settings: What the user has set.
         mechanism: For groups of processes; None to limit each process by itself.
-        name: Of the kernel's groups; a run directory's.
 
     Attributes:
         settings: As given.
-        folders: Of the group there is now.
     """
 
-    def __init__(self, settings: LimitSettings, mechanism: Mechanism | None, name: str) -> None:
+    def __init__(self, settings: LimitSettings, mechanism: Mechanism | None) -> None:
         self.settings = settings
         self._mechanism = mechanism
-        self._name = name
         self._starts = 0
         self._group: Group | None = None
 
@@ -77,30 +74,37 @@ class Limiter:
         """Say in a line what limits the kernel, and by what."""
         return describe(self.settings, self._mechanism.name if self._mechanism else RLIMITS, self._kinds)
 
-    def prepare(self) -> None:
-        """Make what the next start needs.
+    def begin(self, name: str) -> None:
+        """Decide on the group for the next start; `folders` are known from here on.
+
+        Args:
+            name: A run directory's.
+        """
+        self.end()
+        if self._mechanism is not None and self._kinds:
+            self._starts += 1  # a name of its own: the system may not have let go of the last one yet
+            self._group = self._mechanism.group(f"{name}-{self._starts}", group_limits(self.settings))
+
+    def make(self) -> None:
+        """Make the group.
 
         Raises:
             SandboxError: The system refuses.
         """
-        self.end()
-        if self._mechanism is None or not self._kinds:
-            return
-        self._starts += 1  # a name of its own: the system may not have let go of the last one yet
-        self._group = self._mechanism.group(f"{self._name}-{self._starts}", group_limits(self.settings))
-        self._group.make()
+        if self._group is not None:
+            self._group.make()
 
     def wrap(self, launch: Launch) -> Launch:
-        """Give the launch that starts within the limits of the group made by `prepare`."""
-        if self._group is None:
-            return launch
+        """Give the launch that starts in the group."""
+        if self._group is None or shutil.which(launch.argv[0], path=launch.environment.get("PATH")) is None:
+            return launch  # what doesn't exist shall fail as it does by itself, not after a shell was started for it
         return dataclasses.replace(
             launch,
             argv=(*self._group.prefix, *launch.argv),
             environment={**launch.environment, **self._group.variables},
         )
 
-    def entered(self, pid: int) -> None:
+    def limit_process(self, pid: int) -> None:
         """Limit a kernel process that nothing inside of it limits, because it is not confined."""
         if not hasattr(resource, "prlimit"):
             return
@@ -120,7 +124,7 @@ class Limiter:
     def end(self) -> list[int]:
         """Kill what is left in the group, and remove it. Gives the processes' numbers."""
         group, self._group = self._group, None
-        return end_groups(group.folders) if group is not None else []
+        return cgroups.end_groups(group.folders) if group is not None else []
 
     @property
     def _kinds(self) -> frozenset[str]:
@@ -139,12 +143,11 @@ class Limiter:
         }
 
 
-def choose_limiter(settings: LimitSettings, name: str, overrides: Mapping[str, object] | None = None) -> Limiter:
+def choose_limiter(settings: LimitSettings, overrides: Mapping[str, object] | None = None) -> Limiter:
     """Give a kernel's limits.
 
     Args:
         settings: The user's.
-        name: Of the kernel's groups; it begins with `hermes-`.
         overrides: What the host application sets over them, by the same names.
 
     Raises:
@@ -152,7 +155,7 @@ def choose_limiter(settings: LimitSettings, name: str, overrides: Mapping[str, o
         SandboxError: The mechanism that was named doesn't work here.
     """
     settings = override(settings, overrides or {})
-    return Limiter(settings, choose(settings.mechanism, settings.cgroup).mechanism, name)
+    return Limiter(settings, choose(settings.mechanism, settings.cgroup).mechanism)
 
 
 def override(settings: LimitSettings, overrides: Mapping[str, object]) -> LimitSettings:
@@ -249,18 +252,6 @@ def describe(settings: LimitSettings, mechanism: str, grouped: frozenset[str]) -
     others = [text for name, text in each.items() if name in used and not (name == "DATA" and "memory" in grouped)]
     said = [f"{mechanism}: {', '.join(parts)}"] if parts else []
     return "; ".join([*said, f"{RLIMITS}: {', '.join(others)}"] if others else said) or "none"
-
-
-def end_groups(folders: tuple[str, ...]) -> list[int]:
-    """Kill what is in groups that were made here, and remove them. Gives the processes' numbers."""
-    killed = cgroups.kill_members(folders)
-    cgroups.remove_folders(folders)
-    return killed
-
-
-def groups_left(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """Give those groups that are still there."""
-    return tuple(folder for folder in folders if Path(folder).is_dir())
 
 
 def _bytes(count: int) -> str:

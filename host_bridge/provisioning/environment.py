@@ -18,12 +18,15 @@ COMMAND_VARIABLES = (
 
 CONFINED_VARIABLES = (
     "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "NO_COLOR", "MPLBACKEND", "PYTHONUTF8", "PYTHONHASHSEED",
-    "*_NUM_THREADS", "PYDEVD_*", "IPY_*",
+    "*_NUM_THREADS", "PYDEVD_*", "IPY_*", "HERMES_RUNTIME_OUTPUT_BYTES",
 )  # fmt: skip
 """What a confined kernel gets of the host's environment without being asked."""
 
 CONFINEMENT_VARIABLE = "HERMES_RUNTIME_CONFINEMENT"
 """Tells a kernel how it was confined. A claim: what the kernel relies on, it asks the system."""
+
+OUTPUT_VARIABLE = "HERMES_RUNTIME_OUTPUT_BYTES"
+"""Tells a kernel what one cell may print, and again display."""
 
 _INTERPRETER_VARIABLES = (*COMMAND_VARIABLES, "LD_LIBRARY_PATH", "PYTHONHOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OURS = (TICKET_FILE_VARIABLE, TICKET_VARIABLE, CONFIG_VARIABLE, PRINCIPAL_VARIABLE)

@@ -13,8 +13,9 @@ from hermes_protocol.ticket import Ticket, encode_ticket
 from host_bridge.config import HostConfig
 from host_bridge.control import SessionConfig
 from host_bridge.errors import SessionError
+from host_bridge.limits.limiter import choose_limiter
 from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement, sandbox_spec
-from host_bridge.provisioning.environment import kernel_environment
+from host_bridge.provisioning.environment import OUTPUT_VARIABLE, kernel_environment
 from host_bridge.provisioning.keys import new_keys
 from host_bridge.provisioning.notebook import declared_permissions
 from host_bridge.provisioning.options import LaunchOptions, Prompter
@@ -56,6 +57,7 @@ class KernelSession:
 
     Attributes:
         confinement: How its kernels are confined.
+        limiter: What of the machine they may use.
         run: The run directory.
         session: The session; a new one after a restart if the old one was over.
 
@@ -72,6 +74,7 @@ class KernelSession:
         self._kernel: ProcessIdentity | None = None
         self._covers: tuple[str, ...] = ()
         self.confinement = decide_confinement(host.sandbox, backend=options.confinement, network=options.network)
+        self.limiter = choose_limiter(host.limits, options.limits)
         self.run = RunDirectory()
         self.session = self._new_session()
         _open.add(self)
@@ -107,6 +110,7 @@ class KernelSession:
             notebook_permissions=declared_permissions(self._site.notebook) if self._site.notebook else None,
             interactive=self._prompter is not None,
             confinement=self.confinement.label,
+            kernel_limits=self.limiter.describe(),
         )
         config = session_config(self._host, self._options, given, environment)
         self.session.start(config, supervisor=self._host.bridge.socket)
@@ -137,8 +141,16 @@ class KernelSession:
             connection_file: The kernel manager's.
 
         Raises:
-            SandboxError: It can't be confined as decided.
+            SandboxError: It can't be confined or limited as decided.
         """
+        output_bytes = {OUTPUT_VARIABLE: str(self.limiter.settings.output_bytes)}
+        launch = self._confined({**prepared, "env": {**prepared["env"], **output_bytes}}, connection_file)
+        self.limiter.begin(Path(self.run.path).name)
+        self.run.record(groups=self.limiter.folders)
+        self.limiter.make()
+        return self.limiter.wrap(launch)
+
+    def _confined(self, prepared: Mapping[str, Any], connection_file: str) -> Launch:
         if self.confinement.backend == "none":
             self.run.write_ticket(encode_ticket(self._ticket))
             return unconfined(prepared["cmd"], kernel_environment(prepared["env"], self.run.ticket_path))
@@ -150,13 +162,22 @@ class KernelSession:
             ticket=self._ticket,
         )
         with covers_locked():
-            spec = sandbox_spec(self.confinement, command, self.config, self.run.path, covers=covers_in_use())
+            spec = sandbox_spec(
+                self.confinement,
+                command,
+                self.config,
+                self.run.path,
+                limits=self.limiter.rlimits,
+                covers=covers_in_use(),
+            )
             self._covers = tuple(island.path for island in spec.islands if island.kind in ("no folder", "no file"))
             self.run.record(covers=self._covers)
         return confine(self.confinement, command, spec)
 
     def record_kernel(self, pid: int) -> None:
         """Write down which process the kernel is, for the sweep after a crash."""
+        if self.confinement.backend == "none":
+            self.limiter.limit_process(pid)
         self._kernel = identify(pid)
         self.run.record(kernel=self._kernel)
 
@@ -165,6 +186,8 @@ class KernelSession:
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
             kill_session(kernel)
+        if self.limiter.end():
+            self.run.record(groups=())
 
     def record_connection_file(self, path: str) -> None:
         """Write down which connection file is the kernel's, for the sweep after a crash."""

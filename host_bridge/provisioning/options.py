@@ -56,6 +56,7 @@ class LaunchOptions:
         on_call: Hears of every settled call.
         tools: Tools the application provides.
         confinement: The backend to confine the kernel by, over that of the configuration.
+        limits: Of the kernel, over those of the configuration and by their names (`host_bridge.config.LimitSettings`).
         network: `"none"` or `"full"`, over that of the configuration.
     """
 
@@ -75,4 +76,5 @@ class LaunchOptions:
     on_call: CallListener | None = None
     tools: tuple[HostTool, ...] = ()
     confinement: str = ""
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     network: str = ""

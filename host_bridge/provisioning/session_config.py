@@ -44,6 +44,7 @@ class Circumstances:
         notebook_permissions: What that notebook declares; None for nothing.
         interactive: Whether a person can be asked.
         confinement: How the kernel is confined.
+        kernel_limits: What of the machine it may use.
     """
 
     endpoint: str
@@ -54,6 +55,7 @@ class Circumstances:
     notebook_permissions: Mapping[str, Any] | None = None
     interactive: bool = False
     confinement: str = "none"
+    kernel_limits: str = ""
 
 
 def session_config(
@@ -91,6 +93,7 @@ def session_config(
         notebook_permissions=None if permissions is None else dict(permissions),
         run_id=options.run_id,
         confinement=given.confinement,
+        kernel_limits=given.kernel_limits,
         audit_path=options.audit_path or str(_audit_path(host, session_id)),
         audit_arguments=host.audit.arguments,
         secrets=(*options.secrets, *keys),

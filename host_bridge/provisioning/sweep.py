@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+from host_bridge.limits.cgroups import end_groups
 from host_bridge.rundirs.processes import (
     ProcessIdentity,
     identify,
@@ -88,6 +89,7 @@ def _end_processes(record: OwnerRecord) -> list[int]:
     if record.machine_state != machine_state():
         return []  # the numbers belong to another container or to the time before a restart
     killed = kill_session(record.kernel) if record.kernel else []
+    killed += [pid for pid in end_groups(record.groups) if pid not in killed]
     if record.bridge and _end_bridge(record.bridge):
         killed.append(record.bridge.pid)
     if record.bridge and identify(record.bridge.pid) is None:
