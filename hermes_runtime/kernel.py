@@ -18,6 +18,7 @@ import functools
 import pathlib
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -36,7 +37,7 @@ from traitlets.config import Config
 
 import hermes_runtime
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
-from hermes_runtime import _client, _environment_block, _magics, _settings
+from hermes_runtime import _client, _environment_block, _explanations, _magics, _settings, _shell_commands
 from hermes_runtime._interrupts import SignalWakeup
 
 _JOIN_SECONDS = 5.0
@@ -55,6 +56,27 @@ class HermesShell(ZMQInteractiveShell):
         """Register the magics."""
         super().init_magics()
         _magics.load_ipython_extension(self)
+
+        if not _shell_commands.has_terminals():
+            for name in ("system", "system_piped"):
+                setattr(self, name, self._system_by_pipe)
+
+    def _system_by_pipe(self, cmd: str) -> None:
+        """Run `!command` without a terminal."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError("a command can't be left running in the background; use subprocess.Popen or hermes.process")
+        code = _shell_commands.run(self.var_expand(cmd, depth=1))  # with the names of the code that called
+        self.user_ns["_exit_code"] = code
+        if code and self.system_raise_on_error:
+            raise subprocess.CalledProcessError(code, cmd)
+
+    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
+        """Show the error of a cell, with what may be the reason for it in a confined kernel."""
+        given = kwargs.get("exc_tuple") or (args[0] if args else None)
+        error = given[1] if given else sys.exc_info()[1]
+        if error is not None:
+            _explanations.explain(error)
+        super().showtraceback(*args, **kwargs)
 
 
 class HermesKernel(IPythonKernel):
@@ -135,6 +157,13 @@ class HermesKernel(IPythonKernel):
         _allow_interrupts()
         return super().do_inspect(*args, **kwargs)
 
+    def _process_children(self) -> list[Any]:
+        try:
+            children: list[Any] = super()._process_children()
+            return children
+        except PermissionError:  # the confinement doesn't let /proc be listed; the host ends what is left
+            return []
+
     def _interrupted_reply(self) -> dict[str, Any]:
         error = {"ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt: "]}
         self.send_response(self.iopub_socket, "error", error, ident=self._topic("error"))
@@ -195,6 +224,8 @@ class HermesKernelApp(IPKernelApp):
         _environment_block.wipe([TICKET_FILE_VARIABLE])  # tidiness: a path of a file that is gone
         if not _environment_block.wipe([TICKET_VARIABLE]):
             self.log.warning("The ticket's variable stays visible in /proc: this system doesn't let it be wiped")
+        # Without internet sockets the output of forked processes has no way here, which the host can't change.
+        warnings.filterwarnings("ignore", message="Couldn't bind IOPub Pipe")
         super().init_connection_file()
 
     def init_kernel(self) -> None:
