@@ -211,6 +211,9 @@ async def channels(server: Server, kernel_id: str) -> AsyncIterator[Channels]:
         yield Channels(connection)
     finally:
         connection.close()
+        async with asyncio.timeout(WAIT_SECONDS):  # or the loop ends before the socket is closed
+            while await connection.read_message() is not None:
+                pass
 
 
 def free_port() -> int:

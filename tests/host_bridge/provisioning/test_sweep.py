@@ -17,7 +17,7 @@ import pytest
 from host_bridge.provisioning import sweep as sweep_module
 from host_bridge.provisioning.sweep import sweep
 from host_bridge.rundirs import records
-from host_bridge.rundirs.processes import ProcessIdentity, identify, machine_state
+from host_bridge.rundirs.processes import ProcessIdentity, identify, machine_state, wait_for_end
 from host_bridge.rundirs.rundir import PREFIX, OwnerRecord, RunDirectory
 from host_bridge.tools.orphans import OWNER_VARIABLE
 
@@ -94,12 +94,14 @@ def test_a_stray_kernel_goes_with_its_group_and_session(base: Path) -> None:
         while len(children.read_text().split()) < 2:
             assert time.monotonic() < deadline
         pids = [int(pid) for pid in children.read_text().split()]
+        children_before = [identify(pid) for pid in pids]
         leftover(base, OwnerRecord(dead(), machine_state(), kernel=identify(kernel.pid)))
         report = sweep()
         assert set(report.killed) == {kernel.pid, *pids}
         assert kernel.wait(20) == -signal.SIGKILL
-        for pid in pids:
-            assert identify(pid) is None
+        for child in children_before:
+            assert child is not None
+            assert wait_for_end(child, 20)
     finally:
         kernel.kill()
         kernel.wait()
@@ -113,8 +115,10 @@ def test_the_children_of_a_kernel_that_is_gone_are_found_by_their_session(base: 
     child = int(kernel.stdout.readline())
     kernel.communicate(b"\n", timeout=20)
     leftover(base, OwnerRecord(dead(), machine_state(), kernel=identity))
+    child_identity = identify(child)
+    assert child_identity is not None
     assert sweep().killed == (child,)
-    assert identify(child) is None
+    assert wait_for_end(child_identity, 20)
 
 
 def test_a_stray_session_process_is_asked_first(base: Path) -> None:
