@@ -22,11 +22,16 @@ def run_folders() -> Iterator[str]:
     """Give every folder that may be a run directory."""
     for base in bases():
         try:
-            names = [entry.path for entry in os.scandir(base) if entry.name.startswith(PREFIX)]
+            names = [entry.path for entry in os.scandir(base) if _is_ours(entry.name)]
         except OSError as error:
             _log.warning("can't look for run directories in %s: %s", base, error.strerror)
             continue
         yield from (str(Path(name).absolute()) for name in names)
+
+
+def _is_ours(name: str) -> bool:
+    # Other folders of the product have a word more in their name, and no record.
+    return name.startswith(PREFIX) and "-" not in name.removeprefix(PREFIX)
 
 
 def open_folder(path: str) -> int | None:

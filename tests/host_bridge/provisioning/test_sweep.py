@@ -188,10 +188,12 @@ def test_names_that_only_look_like_ours_are_left_alone(base: Path) -> None:
     target = base / "data"
     target.mkdir()
     (base / f"{PREFIX}file").write_text("")
+    (base / f"{PREFIX}fake-1abthw76").mkdir()
+    os.utime(base / f"{PREFIX}fake-1abthw76", (1, 1))
     (base / f"{PREFIX}link").symlink_to(target)
     os.utime(target, (1, 1))
     assert sweep().removed == ()
-    assert len(list(base.iterdir())) == 3
+    assert len(list(base.iterdir())) == 4
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"host": 3}', b"{" * 100_000])
