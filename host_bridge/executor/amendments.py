@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from host_bridge.executor.encoding import encode_cell, join_notebook
 from host_bridge.executor.saving import LocalFile
 from host_bridge.executor.states import State
 
@@ -20,15 +21,12 @@ _MARK = "_is_amended"
 
 def amend_papermill() -> None:
     """Do it, once."""
-    import papermill.execute
-    from papermill.iorw import papermill_io
+    import papermill.execute as execute
 
-    if not getattr(papermill.execute.raise_for_execution_errors, _MARK, False):
-        amended = _amended_verdict(papermill.execute.raise_for_execution_errors)
-        papermill.execute.raise_for_execution_errors = amended
-    handler = papermill_io.get_handler("local")
-    if type(handler).__name__ == "LocalHandler" and not getattr(handler.write, _MARK, False):
-        handler.write = _atomic_write(handler)
+    for name, amended in (("raise_for_execution_errors", _amended_verdict), ("write_ipynb", _amended_write)):
+        original = getattr(execute, name)
+        if not getattr(original, _MARK, False):
+            setattr(execute, name, amended(original))
 
 
 def _amended_verdict(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -76,22 +74,28 @@ def _raise_for(nb: Any, run: Mapping[str, Any], output_path: Any) -> None:
 def _mark_failure(nb: Any, index: int, execution_count: Any, output_path: Any) -> None:
     import papermill.execute as execute
     from nbformat.v4 import new_markdown_cell
-    from papermill.iorw import write_ipynb
 
     tags = {"tags": [execute.ERROR_MARKER_TAG]}
     nb.cells.insert(index, new_markdown_cell(execute.ERROR_ANCHOR_MSG, metadata=tags))
     nb.cells.insert(0, new_markdown_cell(execute.ERROR_MESSAGE_TEMPLATE % str(execution_count), metadata=tags))
     nb.metadata.hermes["run"]["failed_cell"] = index + 2
-    write_ipynb(nb, output_path)
+    execute.write_ipynb(nb, output_path)
 
 
-def _atomic_write(handler: Any) -> Callable[[str, str], None]:
-    import os
+def _amended_write(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """papermill encodes a notebook that goes nowhere too, which takes seconds and memory if it is large."""
 
-    def write(buf: str, path: str) -> None:
-        folder = getattr(handler, "_cwd", None) or ""
-        data = buf.encode("utf-8", "backslashreplace")
-        LocalFile(os.path.join(folder, path)).write([data], last=True)  # noqa: PTH118 - papermill's rule for paths
+    @functools.wraps(original)
+    def write_ipynb(nb: Any, path: Any) -> None:
+        if path is None:
+            return
+        from host_bridge.executor.running import destination_for
 
-    setattr(write, _MARK, True)
-    return write
+        destination = destination_for(path)
+        if isinstance(destination, LocalFile):
+            destination.write(join_notebook(nb, map(encode_cell, nb.cells)), last=True)
+        else:
+            original(nb, path)
+
+    setattr(write_ipynb, _MARK, True)
+    return write_ipynb

@@ -21,8 +21,8 @@ _BUFFERS_FROM = 5
 MAX_DEPTH = 64
 """Of lists and objects in one another. nbformat copies notebooks by recursion and breaks at about 200."""
 
-# What makes text or a number that JSON can't carry on: a lone surrogate, NaN, an infinity.
-_NEEDS_CLEANING = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]|NaN|Infinity")
+# What makes text or a number that JSON can't carry on: half a surrogate pair, NaN, an infinity.
+_NEEDS_CLEANING = (b"\\ud", b"\\uD", b"NaN", b"Infinity")
 _STREAM_HEAD = re.compile(rb'\s*\{\s*"name"\s*:\s*"(stdout|stderr)"\s*,\s*"text"\s*:\s*"')
 
 
@@ -113,7 +113,7 @@ def _read_object(part: memoryview) -> dict[str, Any]:
     raw = bytes(part)
     try:
         value = json.loads(raw.decode("utf-8", "replace"))
-        if _NEEDS_CLEANING.search(raw) or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        if any(sign in raw for sign in _NEEDS_CLEANING) or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
             value = clean(value)
     except (ValueError, RecursionError) as error:
         raise MalformedMessageError(f"no JSON that a notebook can hold: {type(error).__name__}") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from host_bridge.errors import OutputError
-from host_bridge.executor.encoding import encode_cell, join_notebook
+from host_bridge.executor.encoding import Piece, encode_cell, join_notebook
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -153,7 +153,7 @@ class Saver:
         self._destination = destination
         self._before_encoding = before_encoding
         self._clock = clock
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._stale: set[int] = set()
         self._is_due = False
         self._not_before = 0.0
@@ -165,7 +165,7 @@ class Saver:
 
     def touch_all(self) -> None:
         """Say that every cell, or their number, changed."""
-        self._pieces = [b""] * len(self._notebook.cells)
+        self._pieces = [()] * len(self._notebook.cells)
         self._stale = set(range(len(self._pieces)))
         self._is_due = True
 
@@ -200,6 +200,7 @@ class Saver:
         if len(self._pieces) != len(self._notebook.cells):
             self.touch_all()
         for index in sorted(self._stale):
+            self._pieces[index] = ()  # a large one must not be there twice
             self._before_encoding(index)
             self._pieces[index] = encode_cell(self._notebook.cells[index])
         self._stale.clear()

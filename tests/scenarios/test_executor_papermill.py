@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import papermill.execute
 import pytest
 from kernel_machine import Machine
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -125,11 +126,13 @@ def test_prepare_only_injects_and_runs_nothing(runner: Runner) -> None:
     assert notebook.cells[2].outputs == []
 
 
-def test_the_last_write_is_atomic_too(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute(runner, "1")
-    before = runner.output.stat().st_ino
-    papermill_io.write("{}", str(runner.output))
-    assert runner.output.stat().st_ino != before, "the file was replaced, not truncated"
+def test_the_last_write_is_atomic_too(runner: Runner) -> None:
+    notebook = execute(runner, "1")
+    before = runner.output.read_bytes()
+    notebook.cells[0].outputs = [object()]
+    with pytest.raises(Exception, match="object"):
+        papermill.execute.write_ipynb(notebook, str(runner.output))
+    assert runner.output.read_bytes() == before
 
 
 class Shelf:

@@ -76,6 +76,14 @@ def joined(notebook: NotebookNode) -> bytes:
     return b"".join(join_notebook(notebook, map(encode_cell, notebook.cells)))
 
 
+@pytest.mark.parametrize("line", ["x" * 99 + "\n", "é\u2028\r\n", "one long line "])
+def test_a_text_of_many_slabs_is_encoded_as_a_whole(line: str) -> None:
+    notebook = new_notebook(cells=[new_code_cell("x", outputs=[new_output("stream", text=line * 40_000)])])
+    assert joined(notebook) == written_by_nbformat(notebook)
+    if "\n" in line:
+        assert len(encode_cell(notebook.cells[0])) > (len(line) * 40_000) // 2**20
+
+
 @settings(deadline=None)
 @given(notebooks)
 def test_joined_pieces_are_the_bytes_nbformat_writes(notebook: NotebookNode) -> None:

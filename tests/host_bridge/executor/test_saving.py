@@ -138,7 +138,7 @@ def test_writing_a_notebook_gives_nbformats_own_bytes(tmp_path: Path) -> None:
 def test_only_cells_that_changed_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
 
-    def encode(cell: NotebookNode) -> bytes:
+    def encode(cell: NotebookNode) -> tuple[bytes, ...]:
         encoded.append(cell.source)
         return encode_cell(cell)
 
