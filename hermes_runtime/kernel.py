@@ -32,12 +32,20 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
-from traitlets import Type
+from traitlets import DottedObjectName, Type
 from traitlets.config import Config
 
 import hermes_runtime
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
-from hermes_runtime import _client, _environment_block, _explanations, _magics, _settings, _shell_commands
+from hermes_runtime import (
+    _client,
+    _environment_block,
+    _explanations,
+    _magics,
+    _output_limits,
+    _settings,
+    _shell_commands,
+)
 from hermes_runtime._interrupts import SignalWakeup
 
 _JOIN_SECONDS = 5.0
@@ -46,6 +54,9 @@ _JOIN_SECONDS = 5.0
 
 class HermesShell(ZMQInteractiveShell):
     """The shell that runs the cells."""
+
+    displayhook_class = Type(_output_limits.LimitedDisplayHook)
+    display_pub_class = Type(_output_limits.LimitedPublisher)
 
     def init_user_ns(self) -> None:
         """Fill a new or reset namespace; `hermes` counts as part of the house, so `%who` doesn't list it."""
@@ -56,7 +67,6 @@ class HermesShell(ZMQInteractiveShell):
         """Register the magics."""
         super().init_magics()
         _magics.load_ipython_extension(self)
-
         if not _shell_commands.has_terminals():
             for name in ("system", "system_piped"):
                 setattr(self, name, self._system_by_pipe)
@@ -77,6 +87,10 @@ class HermesShell(ZMQInteractiveShell):
         if error is not None:
             _explanations.explain(error)
         super().showtraceback(*args, **kwargs)
+
+    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        """Send an error, as far as anybody reads."""
+        super()._showtraceback(etype, _output_limits.shorten(str(evalue)), _output_limits.shorten_lines(stb))
 
 
 class HermesKernel(IPythonKernel):
@@ -140,11 +154,16 @@ class HermesKernel(IPythonKernel):
             _allow_interrupts()
             if self._is_interrupted:
                 raise KeyboardInterrupt
+            _output_limits.account.begin_cell()
             reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
             _ignore_interrupts()
         except KeyboardInterrupt:
             _ignore_interrupts()
-            return self._interrupted_reply()
+            reply = self._interrupted_reply()
+        assert self.shell is not None
+        cast(_output_limits.LimitedPublisher, self.shell.display_pub).publish_note()
+        if reply.get("status") == "error":
+            reply["evalue"] = _output_limits.shorten(str(reply.get("evalue", "")))
         return reply
 
     def do_complete(self, *args: Any, **kwargs: Any) -> Any:
@@ -210,6 +229,7 @@ class HermesKernelApp(IPKernelApp):
     description = __doc__
     subcommands = {}  # noqa: RUF012 - ipykernel's own would install a kernel spec that starts something else
     config_file_name = "ipython_kernel_config"
+    outstream_class = DottedObjectName("hermes_runtime._output_limits.LimitedStream").tag(config=True)
     classes = [HermesKernel, HermesShell, ProfileDir, Session]  # noqa: RUF012 - as traitlets declares it
     kernel_class = Type(HermesKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
 
