@@ -21,7 +21,7 @@ with contextlib.suppress(ValueError):  # an import doesn't fail for it: the firs
     _settings.load()
 
 from hermes_runtime import _discovery
-from hermes_runtime._commands import Process, ProcessLog, ProcessState, TerminalResult
+from hermes_runtime._commands import TerminalResult
 from hermes_runtime._errors import (
     BridgeUnavailableError,
     BudgetExceededError,
@@ -37,6 +37,7 @@ from hermes_runtime._errors import (
     UnknownToolError,
 )
 from hermes_runtime._files import open_file as open
+from hermes_runtime._processes import Process, ProcessLog, ProcessState
 from hermes_runtime._tools import (
     budget,
     call,

@@ -17,25 +17,20 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import zmq
 
-from hermes_protocol.messages import StatusReply, Welcome
+from hermes_protocol.messages import Welcome
 from hermes_protocol.ticket import Ticket
 from hermes_runtime import _deferral, _settings, _wakers
-from hermes_runtime._call_site import call_site
-from hermes_runtime._calls import Call, Operation
-from hermes_runtime._deferral import Deferral
-from hermes_runtime._errors import BridgeUnavailableError, HermesError, error_from
+from hermes_runtime._calls import Call
+from hermes_runtime._errors import BridgeUnavailableError
 from hermes_runtime._transport import GOODBYE_MILLISECONDS, Link
-from hermes_runtime._wakers import Waker, thread_waker
-
-R = TypeVar("R")
 
 CONNECT_SECONDS = 10.0  # the bridge starts while the kernel does, and a loaded machine takes its time
 RECONNECT_SECONDS = 3.0  # a bridge that was there once needs no time to start
-LEADERLESS_SECONDS = 1.0  # a leader that is so late with what is due was torn out of its poll
+LEADERLESS_SECONDS = 1.0  # a leader that is so late with what is due was torn out of its wait
 
 
 class Client:
@@ -85,13 +80,14 @@ class Client:
             self._begin_step()
             call.waiting = False
             link = self._link_for(call, now)
+            is_late = link is not None and now > link.due + LEADERLESS_SECONDS
             if link is not None:
                 self._advance(call, link, now)
             call.chunks, call.arrived = call.arrived, []
             call.is_done = call.is_settled
             ready = call.is_done or bool(call.chunks)
             if link is not None:
-                self._place(call, link, ready, now)
+                self._place(call, link, ready, is_late)
             self._in_step = False
         return ready
 
@@ -229,7 +225,7 @@ class Client:
             if link.welcome is None:
                 call.error = self._unavailable(str(link.failure))
 
-    def _place(self, call: Call, link: Link, ready: bool, now: float) -> None:
+    def _place(self, call: Call, link: Link, ready: bool, is_late: bool) -> None:
         """Say who leads and who follows from here."""
         if ready or link.failure is not None:
             link.hand_over()
@@ -237,88 +233,25 @@ class Client:
         call.waiting = True
         call.wait_until = min(call.deadline, link.due)
         if call.blocking:
-            if link.leading is None or now > link.due + LEADERLESS_SECONDS:
+            if link.leading is None or is_late:
                 link.leading = call  # polling twice harms nothing, not polling would
             else:
                 link.followers[call] = None
-
-
-def run(operation: Operation[R]) -> R:
-    """Do an operation and wait for its result, in the calling thread.
-
-    Raises:
-        HermesError: Whatever ended it otherwise.
-        KeyboardInterrupt: It was interrupted, and the bridge told to stop it.
-    """
-    __tracebackhide__ = True
-    client = current()
-    waker = thread_waker()
-    call = Call(operation, waker, time.monotonic() + operation.timeout_seconds, call_site(), blocking=True)
-    with Deferral(waker) as interrupts:
-        try:
-            while True:
-                if client.step(call):
-                    if call.chunks:
-                        interrupts.passing = True
-                        consume(call)
-                        interrupts.passing = False
-                    if call.is_done:
-                        break
-                else:
-                    _wait(call, waker)
-                interrupts.deliver()
-        except BaseException:
-            interrupts.passing = False  # first of all: from here on nothing may come between
-            client.abandon(call)
-            raise
-    value: R = finish(call, client)
-    return value
-
-
-def _wait(call: Call, waker: Waker) -> None:
-    link: Link | None = call.link
-    milliseconds = max(0.0, call.wait_until - time.monotonic()) * 1000 + 1
-    if link is not None and link.leading is call:
-        waker.wait_for(link, link.descriptors, milliseconds)
-    else:
-        waker.wait(milliseconds)
-
-
-def consume(call: Call) -> None:
-    """Hand a call's chunks to its operation."""
-    operation = call.operation
-    for stream, data in call.chunks:
-        call.consumed_bytes += len(data)
-        operation.take(stream, data)
-    call.chunks = []
-
-
-def finish(call: Call, client: Client) -> Any:
-    """Give a settled call's value, or raise what it means."""
-    __tracebackhide__ = True
-    operation, reply = call.operation, call.reply
-    link: Link | None = call.link
-    welcome = link.welcome if link is not None else None
-    error: HermesError | None = call.error
-    if reply is None:
-        assert error is not None
-        raise operation.fail(error, welcome)
-    if isinstance(reply, StatusReply):
-        return operation.answer(welcome, reply)  # type: ignore[attr-defined]
-    if reply.failure is not None:
-        raise operation.fail(error_from(reply.failure), welcome)
-    return operation.finish(reply.result, dict(zip(reply.bulk, call.bulk, strict=True)))
+                call.wait_until = min(call.deadline, link.due + 2 * LEADERLESS_SECONDS)  # the leader keeps the time
 
 
 _current: Client | None = None
+_making = threading.Lock()
 
 
 def current() -> Client:
     """Give this process's client, made from its ticket at the first call."""
     global _current
-    if _current is None:
-        _current = Client(*_settings.session_ticket(), owner=_settings.owner())
-    return _current
+    client = _current
+    if client is None:
+        with _making:
+            client = _current = _current or Client(*_settings.session_ticket(), owner=_settings.owner())
+    return client
 
 
 def replace(client: Client | None) -> Client | None:
@@ -329,6 +262,8 @@ def replace(client: Client | None) -> Client | None:
 
 
 def _after_fork_in_child() -> None:
+    global _making
+    _making = threading.Lock()
     _deferral.after_fork_in_child()
     _wakers.after_fork_in_child()
     if _current is not None:

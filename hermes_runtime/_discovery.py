@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from hermes_protocol.messages import ToolDescription
-from hermes_runtime import _tools
+from hermes_runtime import _session_tools, _tools
+from hermes_runtime._blocking import Spelling
 from hermes_runtime._client import current
 from hermes_runtime._errors import BridgeUnavailableError, HermesError, MissingToolError, suggestion
 
@@ -43,7 +44,7 @@ def _described(name: str) -> tuple[ToolDescription, ...]:
         return ()
     try:
         if client.welcome is None:
-            _tools.status(timeout=ASK_SECONDS)
+            _session_tools.status(timeout=ASK_SECONDS)
     except BridgeUnavailableError:
         return ()
     except HermesError as error:
@@ -91,8 +92,8 @@ def _signature(described: ToolDescription) -> inspect.Signature:
         inspect.Parameter(
             each.name,
             kind,
-            default=inspect.Parameter.empty if each.required else _tools.Spelling(each.default or "…"),
-            annotation=_tools.Spelling(each.type),
+            default=inspect.Parameter.empty if each.required else Spelling(each.default or "…"),
+            annotation=Spelling(each.type),
         )
         for each in ordered
     ]

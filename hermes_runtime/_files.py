@@ -10,10 +10,11 @@ from typing import IO, Any, Generic, Literal, TypeVar, overload
 import msgspec
 
 from hermes_protocol.frames import Frame
-from hermes_runtime._calls import Operation, check_seconds
-from hermes_runtime._client import run
+from hermes_runtime._arguments import check_seconds
+from hermes_runtime._calls import Operation
 from hermes_runtime._errors import InvalidToolRequestError, ToolFailedError
 from hermes_runtime._results import convert
+from hermes_runtime._running import run
 
 R = TypeVar("R")
 

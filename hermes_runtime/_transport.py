@@ -9,17 +9,15 @@ from __future__ import annotations
 import collections
 import contextlib
 import select
-import socket
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import zmq
 from zmq.backend import zmq_poll
 
 from hermes_protocol import Connection, LocalProtocolError, RemoteProtocolError, Role, State
-from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, MAX_FRAMES, Frame
+from hermes_protocol.frames import MAX_FRAMES, Frame
 from hermes_protocol.messages import (
     MAX_WINDOW_BYTES,
     PROTOCOL_VERSION,
@@ -40,15 +38,12 @@ from hermes_protocol.messages import (
 from hermes_protocol.ticket import Ticket
 from hermes_runtime._calls import Call
 from hermes_runtime._errors import BridgeUnavailableError, HermesError, InvalidToolRequestError, ToolTimeoutError
+from hermes_runtime._sockets import open_sockets
 
 UPLOAD_CHUNK_BYTES = 1 * 2**20
 MAX_UPLOADS = 8  # at the same time: their chunks wait in memory on both sides
 MAX_SILENT_BEATS = 3  # heartbeats without any answer before the bridge counts as dead
-RECONNECT_MILLISECONDS = 20  # the bridge starts beside the kernel: the first attempt may come too early
-RECONNECT_MAX_MILLISECONDS = 2_000
 GOODBYE_MILLISECONDS = 200
-CURVE_BYTES = 64  # ZeroMQ counts a frame's size with its encryption, which adds 33 bytes
-_BACKLOG = 8  # one bridge dials in; the rest is for its attempts that came to nothing
 GRACE_SECONDS = 10.0  # after a call's time: the bridge stops a tool within 5 s and says so itself
 
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -56,12 +51,6 @@ _SNDMORE = int(zmq.SNDMORE) | _NOBLOCK
 _RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
 _EVENTS = int(zmq.EVENTS)
-_CONNECTION_LOST = (
-    zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
 
 
 class Link:
@@ -85,7 +74,7 @@ class Link:
     def __init__(self, ticket: Ticket, context: zmq.Context[Any], connect_seconds: float) -> None:
         self._ticket = ticket
         self._connection = Connection(Role.KERNEL)
-        self._dealer, self._monitor = _open_sockets(ticket, context)
+        self._dealer, self._monitor = open_sockets(ticket, context)
         self._awaits_dial = ticket.bridge_dials
         # The methods below ZeroMQ's Python layer, which adds a microsecond to each call for what isn't used here.
         self._send_frame = zmq.backend.Socket.send.__get__(self._dealer)
@@ -399,51 +388,3 @@ class Link:
 
 
 _UNKNOWN = "whether it was carried out is not known"
-
-
-def _open_sockets(ticket: Ticket, context: zmq.Context[Any]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-    dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    monitor: zmq.Socket[bytes] | None = None
-    try:
-        dealer.linger = 0
-        dealer.curve_serverkey = ticket.server_public_key.encode()
-        dealer.curve_publickey = ticket.public_key.encode()
-        dealer.curve_secretkey = ticket.secret_key.encode()
-        dealer.maxmsgsize = MAX_BULK_FRAME_BYTES + CURVE_BYTES
-        # Unlimited, because credit limits what is sent and what may come: so a send never has to wait.
-        dealer.sndhwm = dealer.rcvhwm = 0
-        if ticket.bridge_dials:
-            monitor = dealer.get_monitor_socket(_CONNECTION_LOST | zmq.EVENT_HANDSHAKE_SUCCEEDED)
-            monitor.linger = 0
-            _listen(dealer, ticket.endpoint)
-        else:
-            dealer.reconnect_ivl = RECONNECT_MILLISECONDS
-            dealer.reconnect_ivl_max = RECONNECT_MAX_MILLISECONDS
-            monitor = dealer.get_monitor_socket(_CONNECTION_LOST)
-            monitor.linger = 0
-            dealer.connect(ticket.endpoint)
-    except BaseException:
-        if monitor is not None:
-            monitor.close(0)
-        dealer.close(0)
-        raise
-    return dealer, monitor
-
-
-def _listen(dealer: zmq.Socket[bytes], endpoint: str) -> None:
-    """Bind where the bridge dials in, in place of what an earlier process or link left there.
-
-    By a descriptor of our own: ZeroMQ removes the file of a socket that it bound itself, at some time after closing it, which
-    would be the next one's file.
-    """
-    path = endpoint.removeprefix("ipc://")
-    if path == endpoint:
-        raise ValueError(f"a bridge dials in to an ipc:// address only, not to {endpoint}")
-    Path(path).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-        dealer.use_fd = listener.fileno()
-        dealer.bind(endpoint)
-        listener.detach()  # ZeroMQ's from here on

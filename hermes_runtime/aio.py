@@ -10,139 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from hermes_runtime import _commands, _tools
+from hermes_runtime import _processes, _tools
 from hermes_runtime._call_site import call_site
 from hermes_runtime._calls import Call, Operation
-from hermes_runtime._client import Client, consume, current, finish
-from hermes_runtime._commands import DEFAULT_SECONDS, ProcessLog, ProcessState
+from hermes_runtime._client import current
+from hermes_runtime._commands import DEFAULT_SECONDS
 from hermes_runtime._deferral import Deferral
 from hermes_runtime._errors import ToolTimeoutError
-from hermes_runtime._transport import Link
+from hermes_runtime._loops import LoopWaiter, watch_of
+from hermes_runtime._processes import ProcessLog, ProcessState, process_operation
+from hermes_runtime._running import consume, finish
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
-
-
-class _LoopWaiter:
-    """Lets a task of one event loop wait until a call is woken, from whatever thread."""
-
-    __slots__ = ("_future", "_loop", "_thread", "_woken")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._future: asyncio.Future[None] | None = None
-        self._woken = False
-
-    def wake(self) -> None:
-        """See `Waiter`."""
-        if threading.get_ident() == self._thread:
-            self._set()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._set)
-
-    def _set(self) -> None:
-        self._woken = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until woken, at most so long."""
-        if not self._woken:
-            self._future = self._loop.create_future()
-            alarm = self._loop.call_later(max(0.0, seconds), self._set)
-            try:
-                await self._future
-            finally:
-                alarm.cancel()
-                self._future = None
-        self._woken = False
-
-
-class _Watch:
-    """One event loop's watch over a link: takes in what arrives while calls of the loop wait.
-
-    It watches copies of the link's descriptors, because the link may be closed by another thread, and its numbers be given
-    to another file, while this loop still has them. It doesn't keep the loop alive, and must be used in its thread.
-    """
-
-    def __init__(self) -> None:
-        self._client: Client | None = None
-        self._link: Link | None = None
-        self._descriptors: list[int] = []
-        self.waiting = 0
-
-    def over(self, client: Client, link: Link | None) -> None:
-        """Watch this link from now on."""
-        if link is self._link:
-            return
-        self.stop()
-        self._client, self._link = client, link
-        if link is not None and link.failure is None:
-            loop = asyncio.get_running_loop()
-            self._descriptors = [os.dup(descriptor) for descriptor in link.descriptors]
-            for descriptor in self._descriptors:
-                loop.add_reader(descriptor, self._take_in)
-
-    def stop(self) -> None:
-        """Watch nothing."""
-        loop = asyncio.get_running_loop()
-        for descriptor in self._descriptors:
-            loop.remove_reader(descriptor)
-        self.close()
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self._descriptors = []
-        self._client = self._link = None
-
-    def __del__(self) -> None:
-        self.close()  # the loop is gone, and its selector with it
-
-    def _take_in(self) -> None:
-        if self._client is None or self._link is None or self._link.failure is not None or not self.waiting:
-            self.stop()  # nobody here waits: what arrives is somebody else's, and the next call watches again
-            return
-        with Deferral():
-            self._client.drain(self._link)
-
-
-class _Watches:
-    """The watches of all event loops of the process."""
-
-    def __init__(self) -> None:
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
-        """Give a loop's watch. Closed loops have no use for theirs any more."""
-        with self._lock:
-            watch = self._by_loop.get(loop)
-            if watch is None:
-                for other in [other for other in self._by_loop if other.is_closed()]:
-                    self._by_loop.pop(other).close()
-                watch = self._by_loop[loop] = _Watch()
-            return watch
-
-
-_watches = _Watches()
-
-
-def _after_fork_in_child() -> None:
-    global _watches
-    _watches = _Watches()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 async def run(operation: Operation[R_co]) -> R_co:
@@ -154,9 +38,9 @@ async def run(operation: Operation[R_co]) -> R_co:
     """
     __tracebackhide__ = True
     loop = asyncio.get_running_loop()
-    watch = _watches.of(loop)
+    watch = watch_of(loop)
     client = current()
-    waiter = _LoopWaiter(loop)
+    waiter = LoopWaiter(loop)
     call = Call(operation, waiter, time.monotonic() + operation.timeout_seconds, call_site(), blocking=False)
     watch.waiting += 1
     try:
@@ -209,7 +93,7 @@ class Process:
         command: The command line.
     """
 
-    def __init__(self, process: _commands.Process) -> None:
+    def __init__(self, process: _processes.Process) -> None:
         self._process = process
         self.session_id = process.session_id
         self.pid = process.pid
@@ -232,7 +116,7 @@ class Process:
 
     async def read(self, offset: int = 0, limit: int | None = None) -> ProcessLog:
         """Give its output, both streams together, from byte `offset` on (from the end if negative)."""
-        log: ProcessLog = await run(_commands.process_operation("log", self.session_id, offset=offset, limit=limit))
+        log: ProcessLog = await run(process_operation("log", self.session_id, offset=offset, limit=limit))
         return log
 
     log = read
@@ -254,7 +138,7 @@ class Process:
         return await self._do("kill")
 
     async def _do(self, action: str, **arguments: Any) -> ProcessState:
-        state: ProcessState = await run(_commands.process_operation(action, self.session_id, **arguments))
+        state: ProcessState = await run(process_operation(action, self.session_id, **arguments))
         return state
 
     def __repr__(self) -> str:
@@ -269,7 +153,7 @@ async def terminal(*args: Any, **kwargs: Any) -> Any:
     """Run a command line on the host; see `hermes.terminal`."""
     __tracebackhide__ = True
     result = await _terminal(*args, **kwargs)
-    return Process(result) if isinstance(result, _commands.Process) else result
+    return Process(result) if isinstance(result, _processes.Process) else result
 
 
 process = _awaitable(_tools.process)

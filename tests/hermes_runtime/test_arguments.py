@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import hermes_runtime as hermes
 from hermes_protocol.frames import MAX_ENVELOPE_BYTES
-from hermes_runtime._calls import MAX_DEPTH, to_plain
+from hermes_runtime._arguments import MAX_DEPTH, to_plain
 from hermes_runtime.testing import FakeHost
 
 

@@ -15,6 +15,8 @@ from sdk_hosts import Place, is_running, until
 import hermes_runtime as hermes
 from hermes_protocol.messages import Limits
 from hermes_runtime import _client
+from hermes_runtime._calls import Call, Operation
+from hermes_runtime._wakers import Waker
 from hermes_runtime.testing import FakeHost
 
 AT_ONCE = 8
@@ -256,3 +258,17 @@ def test_a_step_that_was_torn_apart_ends_the_connection_and_not_the_truth() -> N
         client._in_step = True  # as an exception thrown into a thread in the middle of a step leaves it
         assert hermes.call("double", number=2) == 4
         assert client._link is not first
+
+
+def test_threads_go_on_when_the_one_that_led_them_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_client, "LEADERLESS_SECONDS", 0.2)
+    limits = Limits(open_calls=8, frame_bytes=2**20, upload_window_bytes=2**20, heartbeat_seconds=0.2)
+    with FakeHost({"double": lambda number: number * 2, "slow": lambda call: call.wait_cancelled(1.5)}, limits=limits):
+        assert hermes.call("double", number=1) == 2
+        link = _client.current()._link
+        assert link is not None
+        link.leading = Call(Operation("gone", {}, 1.0), Waker(), 0.0, None, blocking=True)
+        started = time.monotonic()
+        assert hermes.call("slow", timeout=60) is False
+        assert time.monotonic() - started < 5
+        assert link.leading is None

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import hermes_runtime as hermes
-from hermes_runtime._commands import ProcessList, ProcessLog
+from hermes_runtime._processes import ProcessList, ProcessLog
+from hermes_runtime._listing import Listing, Record
 from hermes_runtime._results import (
     Budget,
     BudgetItem,
@@ -18,11 +19,9 @@ from hermes_runtime._results import (
     FileEntry,
     FileList,
     FileSearch,
-    Listing,
     Match,
     PatchedFile,
     PatchResult,
-    Record,
     SearchResult,
     SearchResults,
     Status,
