@@ -80,6 +80,10 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     marks_cells: bool = False
     memory_bytes: int = 512 * 2**20
 
+    def __repr__(self) -> str:
+        # It holds keys and secrets, and a repr ends up in logs and tracebacks.
+        return f"SessionConfig(session_id={self.session_id!r}, workspace={self.workspace!r}, profile={self.profile!r})"
+
 
 # host application -> session
 
