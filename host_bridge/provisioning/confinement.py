@@ -133,13 +133,14 @@ def sandbox_spec(
     check_workspace(session.workspace, run_folder)
     settings = confinement.settings
     writes = settings.workspace == "write" and session.profile != "read-only"
-    protected = (*(path for _, path in session.policy_paths), session.notebook)
+    if writes:
+        _make_audit_log(session)
     working_folder = os.path.realpath(kernel.working_folder)
     return SandboxSpec(
         workspace=session.workspace,
         working_folder=working_folder if _within(working_folder, session.workspace) else session.workspace,
         write_workspace=writes,
-        islands=survey(session.workspace, further=protected, covers=covers) if writes else (),
+        islands=survey(session.workspace, further=_protected_files(session), covers=covers) if writes else (),
         read_only_paths=(*interpreter_paths(kernel.argv[0]), *_existing(settings.read_only_paths)),
         writable_paths=_existing(settings.writable_paths),
         run_folder=run_folder,
@@ -147,6 +148,22 @@ def sandbox_spec(
         temporary_bytes=settings.temporary_bytes,
         limits={"CORE": 0, **(limits or {})},
     )
+
+
+def _protected_files(session: SessionConfig) -> tuple[str, ...]:
+    """Give the files that a kernel must not change, by the names they were given and by those they really have."""
+    policies = (path for _, path in session.policy_paths)
+    named = [path for path in (*policies, session.notebook, session.audit_path) if path]
+    return tuple({os.path.abspath(path) for path in named} | {os.path.realpath(path) for path in named})  # noqa: PTH100
+
+
+def _make_audit_log(session: SessionConfig) -> None:
+    """Have the log be there, if it is to be in the workspace: only what exists can be kept from being written."""
+    if _within(os.path.realpath(session.audit_path), session.workspace):
+        try:
+            os.close(os.open(session.audit_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise SandboxError(f"the audit log {session.audit_path} can't be made: {error.strerror}") from None
 
 
 def _by_bubblewrap(confinement: Confinement, kernel: KernelCommand, spec: SandboxSpec) -> Launch:

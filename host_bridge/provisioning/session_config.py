@@ -94,7 +94,8 @@ def session_config(
         run_id=options.run_id,
         confinement=given.confinement,
         kernel_limits=given.kernel_limits,
-        audit_path=options.audit_path or str(_audit_path(host, session_id)),
+        # The session process works in another folder, where a relative path would mean another file.
+        audit_path=str(Path(options.audit_path).absolute() if options.audit_path else _audit_path(host, session_id)),
         audit_arguments=host.audit.arguments,
         secrets=(*options.secrets, *keys),
         tool_settings=tools,

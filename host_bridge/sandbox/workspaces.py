@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from pathlib import Path
 
+from host_bridge.config import config_folder, state_folder
 from host_bridge.errors import SandboxError
 
 SYSTEM_FOLDERS = (
@@ -26,6 +28,9 @@ SYSTEM_FOLDERS = (
 )
 """Neither these nor, but for `/var` and `/run`, anything in them."""
 _MAY_HOLD = {"run", "var"}
+
+SHARED_FOLDERS = ("/home", "/media", "/mnt", "/srv", "/tmp", "/var/tmp")
+"""Not these themselves; what is in them."""
 
 
 def check_workspace(workspace: str, run_folder: str) -> None:
@@ -52,21 +57,25 @@ def _problem(workspace: str, run_folder: str) -> str:
         return "it is the whole file system"
     if first in SYSTEM_FOLDERS and (not rest or first not in _MAY_HOLD):
         return "it belongs to the system"
+    if workspace in SHARED_FOLDERS:
+        return "it is everybody's, with their sockets and files in it"
     for home in homes():
         if _holds(workspace, home):
             return "it is a home folder, or holds one, with all its keys and settings"
-    if _holds(workspace, run_folder):
-        return "it holds the private folders of running kernels"
+    for folder in (run_folder, str(config_folder()), str(state_folder())):
+        if _holds(workspace, folder) or _holds(folder, workspace):
+            return "it has to do with the settings, the records or the running kernels of this program"
     return ""
 
 
 def homes() -> set[str]:
-    """The user's home, by the environment and by the system's records."""
+    """The user's home, by the environment and by the system's records, and those of others."""
     found = {os.path.realpath(Path("~").expanduser())}
-    try:
+    # Where users come from a directory service, only the one asked for by number may be told.
+    with contextlib.suppress(KeyError):  # a number without a name, as in containers
         found.add(os.path.realpath(pwd.getpwuid(os.getuid()).pw_dir))
-    except KeyError:  # a number without a name, as in containers
-        found.discard("")
+    # Below /home only: a service's home can be a folder like any other, or belong to nobody.
+    found |= {entry.pw_dir.rstrip("/") for entry in pwd.getpwall() if entry.pw_dir.startswith("/home/")}
     return found - {"/"}
 
 
