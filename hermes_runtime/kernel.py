@@ -6,7 +6,8 @@ ipykernel, with what a notebook of this product needs and without what was measu
 - the session's ticket is read before the first cell and can't be found in the process afterwards;
 - history stays in memory: a notebook run is no place to write what somebody typed to a database in their home;
 - an execution request is answered whatever moment an interrupt picks, and a top-level `await` is interrupted at once;
-- a graceful shutdown doesn't wait for a thread that has nothing left to say.
+- a graceful shutdown doesn't wait for a thread that has nothing left to say;
+- it is confined, by whoever started it or by itself, or it doesn't start: see `confinement.oneself`.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -14,12 +15,19 @@ ipykernel, with what a notebook of this product needs and without what was measu
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    # Before the imports below: they take half a second, and confining oneself means to start once more.
+    from hermes_runtime.confinement.oneself import ensure_confined
+
+    ensure_confined(sys.argv[1:])
+
 import functools
 import pathlib
 import platform
 import signal
 import subprocess
-import sys
 import threading
 import warnings
 from types import FrameType
@@ -80,13 +88,11 @@ class HermesShell(ZMQInteractiveShell):
         if code and self.system_raise_on_error:
             raise subprocess.CalledProcessError(code, cmd)
 
-    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
-        """Show the error of a cell, with what may be the reason for it in a confined kernel."""
-        given = kwargs.get("exc_tuple") or (args[0] if args else None)
-        error = given[1] if given else sys.exc_info()[1]
-        if error is not None:
-            _explanations.explain(error)
-        super().showtraceback(*args, **kwargs)
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        # Where IPython takes up an error to show it, prepared for an interrupt.
+        found = super()._get_exc_info(exc_tuple)
+        _explanations.explain(found[1])
+        return found
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
         """Send an error, as far as anybody reads."""

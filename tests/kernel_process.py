@@ -17,6 +17,8 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+from hermes_protocol.confinement import CONFINEMENT_VARIABLE
+
 WAIT_SECONDS = 30.0
 
 
@@ -93,6 +95,7 @@ class KernelProcess:
             name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "HERMES_", "PYDEVD"))
         }
         variables |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder)}
+        variables |= {CONFINEMENT_VARIABLE: "none"}  # or it would confine itself, having nobody who did
         self._log = self.log.open("wb")  # open until the end: a restart uses it again
         self.manager.start_kernel(env={**variables, **(environment or {})}, stderr=self._log, cwd=str(folder))
         self.process: subprocess.Popen[bytes] = self.manager.provisioner.process  # type: ignore[union-attr, attr-defined]

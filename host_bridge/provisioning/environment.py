@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hermes_protocol.confinement import CONFINEMENT_VARIABLE
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
 from host_bridge.config import CONFIG_VARIABLE, PRINCIPAL_VARIABLE, EnvironmentSettings, SandboxSettings, sounds_secret
 
@@ -21,9 +22,6 @@ CONFINED_VARIABLES = (
     "*_NUM_THREADS", "PYDEVD_*", "IPY_*", "HERMES_RUNTIME_OUTPUT_BYTES",
 )  # fmt: skip
 """What a confined kernel gets of the host's environment without being asked."""
-
-CONFINEMENT_VARIABLE = "HERMES_RUNTIME_CONFINEMENT"
-"""Tells a kernel how it was confined. A claim: what the kernel relies on, it asks the system."""
 
 OUTPUT_VARIABLE = "HERMES_RUNTIME_OUTPUT_BYTES"
 """Tells a kernel what one cell may print, and again display."""
@@ -48,8 +46,9 @@ def session_environment(host: Mapping[str, str]) -> dict[str, str]:
 
 
 def kernel_environment(given: Mapping[str, str], ticket_path: str) -> dict[str, str]:
-    """Give a kernel's variables: what it would have anyway, without ours, and where its ticket lies."""
-    return {**{name: value for name, value in given.items() if name not in _OURS}, TICKET_FILE_VARIABLE: ticket_path}
+    """Give an unconfined kernel's variables: what it would have anyway, without ours, and where its ticket lies."""
+    kept = {name: value for name, value in given.items() if name not in _OURS}
+    return {**kept, TICKET_FILE_VARIABLE: ticket_path, CONFINEMENT_VARIABLE: "none"}
 
 
 def confined_environment(

@@ -127,7 +127,8 @@ def remove(name: str = DEFAULT_NAME, *, force: bool = False) -> Path:
 def kernel_json(interpreter: str, display_name: str) -> dict[str, Any]:
     """Give the contents of `kernel.json` for an interpreter, named by its absolute path."""
     return {
-        "argv": [interpreter, "-m", KERNEL_MODULE, "-f", "{connection_file}"],
+        # -P: nothing of the folder it starts in may be imported before the kernel is confined.
+        "argv": [interpreter, "-P", "-m", KERNEL_MODULE, "-f", "{connection_file}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "signal",

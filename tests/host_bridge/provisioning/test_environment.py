@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hermes_protocol.confinement import CONFINEMENT_VARIABLE
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE
 from host_bridge.config import CONFIG_VARIABLE, PRINCIPAL_VARIABLE, EnvironmentSettings
 from host_bridge.provisioning.environment import command_environment, kernel_environment, session_environment
@@ -53,4 +54,5 @@ def test_a_session_process_finds_modules_from_another_folder() -> None:
 
 def test_a_kernel_keeps_its_variables_and_loses_the_hosts_of_ours() -> None:
     ours = {TICKET_FILE_VARIABLE: "/old", TICKET_VARIABLE: "old", CONFIG_VARIABLE: "c", PRINCIPAL_VARIABLE: "p"}
-    assert kernel_environment({"A": "1", **ours}, "/run/t") == {"A": "1", TICKET_FILE_VARIABLE: "/run/t"}
+    expected = {"A": "1", TICKET_FILE_VARIABLE: "/run/t", CONFINEMENT_VARIABLE: "none"}
+    assert kernel_environment({"A": "1", **ours}, "/run/t") == expected
