@@ -92,6 +92,20 @@ class ConfinementPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     seccomp: SeccompPlan | None = None
 
 
+class CompiledPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plan's Landlock and seccomp as the numbers that this system understands.
+
+    Attributes:
+        seccomp: The filter, as bubblewrap's `--seccomp` takes it.
+        ruleset: What a Landlock ruleset is created from; empty for no Landlock.
+        paths: Each path of the plan with the rights it leaves there, if that is a folder and if it is a file.
+    """
+
+    seccomp: bytes
+    ruleset: bytes = b""
+    paths: tuple[tuple[str, int, int], ...] = ()
+
+
 def encode_plan(plan: ConfinementPlan) -> bytes:
     """Give the file form."""
     return msgspec.json.encode(plan)
@@ -107,3 +121,15 @@ def decode_plan(data: bytes) -> ConfinementPlan:
         return msgspec.json.decode(data, type=ConfinementPlan)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"not a confinement plan: {error}") from None
+
+
+def decode_compiled(data: bytes) -> CompiledPlan:
+    """Read what compiling a plan gave.
+
+    Raises:
+        ValueError: It isn't that; nothing may run.
+    """
+    try:
+        return msgspec.json.decode(data, type=CompiledPlan)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a compiled confinement plan: {error}") from None

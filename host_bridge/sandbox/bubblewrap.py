@@ -83,19 +83,14 @@ def launch(
         system: Those of `SYSTEM_FOLDERS` that exist, with the target of the link where they are links, else None.
         minimum_landlock: The oldest version to be content with; 0 leaves Landlock out, where the system has none.
     """
-    inputs = {"plan": encode_plan(plan(spec, argv[0], minimum_landlock=minimum_landlock))}
+    made_up = made_up_files(spec)
+    inputs = {"plan": encode_plan(plan(spec, argv[0], minimum_landlock=minimum_landlock)), **made_up}
     inputs |= {f"private {name}": content for name, content in private.items()}
-    made_up = {
-        name: text for name, text in MADE_UP.items() if not (spec.share_network and f"/etc/{name}" in NETWORK_FILES)
-    }
-    inputs |= {f"etc {name}": text.encode() for name, text in made_up.items()}
     arguments = [
-        *_isolation(spec),
+        *isolation(spec),
+        "--new-session",
         *_variables(environment),
-        *_system(system, share_network=spec.share_network),
-        *_temporary(spec),
-        *(part for name in made_up for part in ("--ro-bind-data", f"{{etc {name}}}", f"/etc/{name}")),
-        *_mounts(spec),
+        *file_system(spec, system, made_up),
         *_run_folder(spec, private),
         *("--chdir", spec.working_folder or spec.workspace),
         *("--remount-ro", "/"),
@@ -107,19 +102,39 @@ def launch(
 
 def plan(spec: SandboxSpec, interpreter: str, *, minimum_landlock: int = 1) -> ConfinementPlan:
     """Give what the kernel takes from itself inside of the namespaces."""
-    families: tuple[str, ...] = ("unix", "inet", "inet6")
-    if spec.share_network:
-        families = (*families, "netlink")
-    landlock = LandlockPlan(minimum_abi=minimum_landlock, paths=tuple(_path_rules(spec))) if minimum_landlock else None
+    own = (
+        PathRule(INNER_RUN, "read"),
+        PathRule(f"{INNER_RUN}/k", "write"),
+        PathRule(CHANNELS, "socket_folder"),
+    )
     return ConfinementPlan(
         backend="bubblewrap",
         limits=dict(spec.limits),
-        landlock=landlock,
-        seccomp=SeccompPlan(socket_families=families),  # type: ignore[arg-type]
+        landlock=LandlockPlan(minimum_abi=minimum_landlock, paths=(*path_rules(spec), *own))
+        if minimum_landlock
+        else None,
+        seccomp=system_calls(spec),
     )
 
 
-def _isolation(spec: SandboxSpec) -> list[str]:
+def system_calls(spec: SandboxSpec) -> SeccompPlan:
+    """Give what is left of the system's calls."""
+    if spec.share_network:
+        return SeccompPlan(socket_families=("unix", "inet", "inet6", "netlink"))
+    return SeccompPlan(socket_families=("unix", "inet", "inet6"))
+
+
+def made_up_files(spec: SandboxSpec) -> dict[str, bytes]:
+    """Give the inputs that stand in for files of the host's /etc."""
+    return {
+        f"etc {name}": text.encode()
+        for name, text in MADE_UP.items()
+        if not (spec.share_network and f"/etc/{name}" in NETWORK_FILES)
+    }
+
+
+def isolation(spec: SandboxSpec) -> list[str]:
+    """Give the options that set it apart from the host's processes, users, network and variables."""
     network = ["--share-net"] if spec.share_network else []
     return [
         "--unshare-all",
@@ -127,12 +142,25 @@ def _isolation(spec: SandboxSpec) -> list[str]:
         "--unshare-user",  # --unshare-all only tries it
         "--disable-userns",
         "--die-with-parent",
-        "--new-session",
         *("--uid", str(USER)),
         *("--gid", str(USER)),
         *("--hostname", "hermes"),
         "--clearenv",
     ]
+
+
+def file_system(spec: SandboxSpec, system: Mapping[str, str | None], made_up: Iterable[str]) -> list[str]:
+    """Give the options that build what it sees of files.
+
+    Args:
+        spec: What it may touch.
+        system: As for `launch`.
+        made_up: The names of the inputs that `made_up_files` gave.
+    """
+    files = (
+        part for name in made_up for part in ("--ro-bind-data", f"{{{name}}}", f"/etc/{name.removeprefix('etc ')}")
+    )
+    return [*_system(system, share_network=spec.share_network), *_temporary(spec), *files, *_mounts(spec)]
 
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
@@ -191,7 +219,8 @@ def _run_folder(spec: SandboxSpec, private: Iterable[str]) -> list[str]:
     return arguments
 
 
-def _path_rules(spec: SandboxSpec) -> list[PathRule]:
+def path_rules(spec: SandboxSpec) -> list[PathRule]:
+    """Give what Landlock leaves of the files it sees, as a second wall."""
     rules: list[tuple[str, Access]] = [("/", "list"), ("/proc", "read"), ("/etc", "read")]
     rules += [(path, "execute") for path in SYSTEM_FOLDERS]
     rules += [(path, "execute") for path in spec.read_only_paths]
@@ -199,7 +228,6 @@ def _path_rules(spec: SandboxSpec) -> list[PathRule]:
     rules.append((spec.workspace, "write" if spec.write_workspace else "execute"))
     rules += [(f"/dev/{name}", "device") for name in _DEVICES]
     rules += [("/dev/pts", "terminal"), ("/dev/ptmx", "terminal"), ("/dev/shm", "write"), ("/tmp", "write")]
-    rules += [(INNER_RUN, "read"), (f"{INNER_RUN}/k", "write"), (CHANNELS, "socket_folder")]
     return [PathRule(path, access) for path, access in rules]
 
 

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from host_bridge.errors import CallError
 from host_bridge.tools.alarms import Alarms
@@ -32,6 +33,9 @@ _POLL_SECONDS_WITHOUT_PIDFD = 0.02
 # A session leader that opens a terminal for reading gets it as its controlling one: the only way without code after fork.
 _TAKE_TERMINAL = 'exec 3<>"$0"; exec "$@" <&3 >&3 2>&3 3>&-'
 _TAKE_TERMINAL_WITHOUT_INPUT = 'exec 3<>"$0"; exec "$@" </dev/null >&3 2>&3 3>&-'
+
+# Never idle long enough to end, unlike the threads of calls; made with the first launch that needs it.
+_lasting = ThreadPoolExecutor(1, thread_name_prefix="command-starter")
 
 _spawning = threading.Lock()  # limits and marks belong to the whole process while a child inherits them
 
@@ -59,6 +63,11 @@ class Children:
         return found
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables commands get, but for the few that depend on the command."""
+        return self._environment
+
+    @property
     def search_path(self) -> str:
         """The folders commands are looked up in, all absolute."""
         return self._environment["PATH"]
@@ -70,6 +79,9 @@ class Children:
             OSError: It could not be started.
             CallError: The session is ending.
         """
+        return _lasting.submit(self._start, launch).result() if launch.dies_with_starter else self._start(launch)
+
+    def _start(self, launch: Launch) -> Child:
         pipes = Pipes(launch)
         started = time.monotonic()
         try:
@@ -127,6 +139,7 @@ class Children:
             stderr=pipes.child_errors,
             start_new_session=True,
             umask=self._umask,
+            pass_fds=launch.descriptors,
         )
 
     def _variables(self, launch: Launch) -> dict[str, str]:

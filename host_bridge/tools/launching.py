@@ -29,6 +29,8 @@ class Launch:
         merged: Whether standard error goes where standard output does.
         terminal: Whether both are a pseudo terminal.
         environment: Its variables, where they are not the session's: for processes of our own.
+        descriptors: What it inherits besides its standard streams.
+        dies_with_starter: Whether the system ends it with the thread that starts it, which must then be one that lasts.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +41,8 @@ class Launch:
     merged: bool = False
     terminal: bool = False
     environment: Mapping[str, str] | None = None
+    descriptors: tuple[int, ...] = ()
+    dies_with_starter: bool = False
 
 
 def find_executable(name: str, search_path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Runs a command line on the host.
+"""Runs a command line: on the host, or where the settings say so in a sandbox like a kernel's.
 
 A line that is one plain command is executed directly; anything else is given to bash, as the very text that was shown. Either
 way the command has no terminal and no input, gets the session's variables only, and when it is over nothing of it remains:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -20,26 +21,14 @@ from host_bridge.policy.paths import ResolvedPath
 from host_bridge.tools.background import BackgroundProcesses
 from host_bridge.tools.capture import Capture
 from host_bridge.tools.children import Child, Children
+from host_bridge.tools.command_sandbox import CommandSandbox, ConfinedStart, runs_on_host, shares_network
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.launching import Launch, find_executable
 from host_bridge.tools.settings import read_settings
+from host_bridge.tools.terminal_settings import TerminalSettings
 
 MAX_COMMAND_BYTES = 131_071  # what Linux takes as one argument (MAX_ARG_STRLEN), less its final NUL
 _QUICK_COMMAND_CHARACTERS = 1024  # reading a longer line takes more than a fraction of a millisecond
-
-
-class TerminalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[tools.terminal]`.
-
-    Attributes:
-        max_output_bytes: How much of each stream is passed on from its beginning.
-        tail_bytes: How much of the end of each stream is kept when it was more.
-        grace_seconds: How long a command may take to end when it is told to; then it is killed.
-    """
-
-    max_output_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 10 * 2**20
-    tail_bytes: Annotated[int, Meta(ge=1, le=2 * 2**20)] = 64 * 2**10  # two of them fit into one reply
-    grace_seconds: Annotated[float, Meta(ge=0, le=600)] = 2.0
 
 
 class Terminal(Tool):
@@ -72,15 +61,20 @@ class Terminal(Tool):
             arguments.workdir is None
             and len(arguments.command) <= _QUICK_COMMAND_CHARACTERS
             and paths.is_local(session.workspace)
+            and not _makes_sandbox(session)
         )
 
     def prepare(self, arguments: Arguments, session: Session) -> Call:
         """Read the line and find its folder."""
         _check_text(arguments)
+        settings = read_settings(session, self.name, TerminalSettings)
         folder = paths.resolve(session.workspace, "." if arguments.workdir is None else arguments.workdir)
         try:
             kind = BackgroundCommand if arguments.background else ForegroundCommand
-            return kind(arguments, folder, read_settings(session, self.name, TerminalSettings))
+            call = kind(arguments, folder, settings)
+            if call.is_confined:
+                CommandSandbox.of(session, settings)  # what can't be done is said before anybody is asked to allow it
+            return call
         except BaseException:
             folder.close()
             raise
@@ -93,36 +87,83 @@ class _Command(Call):
         self._arguments = arguments
         self._folder = folder
         self._settings = settings
+        self._confined: ConfinedStart | None = None
         self.resources = commands.resources(arguments.command, folder.path)
-        self.shown = _shown(arguments, folder.path)
+        self.is_confined = not runs_on_host(settings, self.resources)
+        self._network = shares_network(settings, self.resources) if self.is_confined else True
+        self.shown = _shown(arguments, folder.path) | self._place()
 
     def close(self) -> None:
         """Let go of the folder."""
         self._folder.close()
+        if self._confined is not None:
+            self._confined.close()
 
-    def _start(self, children: Children, **options: Any) -> Child:
+    def _place(self) -> dict[str, str]:
+        """Where it runs, for people and records."""
+        if not self.is_confined:
+            return {"confinement": "host"}
+        return {"confinement": "workspace", "network": "full" if self._network else "none"}
+
+    def _start(self, context: CallContext, **options: Any) -> Child:
+        children = Children.of(context.session)
         children.grace_seconds = self._settings.grace_seconds
         entered = self._folder.open_folder()
+        start = self._start_confined if self.is_confined else self._start_on_host
         try:
-            *direct, by_shell = [
-                Launch(
-                    argv=argv,
-                    executable=executable,
-                    folder=self._folder.path,
-                    descriptor=entered,
-                    terminal=self._arguments.pty,
-                    **options,
-                )
-                for argv, executable in self._ways(children.search_path)
-            ]
-            for launch in direct:
-                with contextlib.suppress(OSError):
-                    return children.start(launch)
-            return children.start(by_shell)
+            return start(children, context.session, entered, options)
         except OSError as error:
             raise CallError(f"the command can't be started: {os.strerror(error.errno or 0)}") from None
         finally:
             os.close(entered)
+
+    def _start_on_host(self, children: Children, _: Session, entered: int, options: Mapping[str, Any]) -> Child:
+        *direct, by_shell = [
+            Launch(
+                argv=argv,
+                executable=executable,
+                folder=self._folder.path,
+                descriptor=entered,
+                terminal=self._arguments.pty,
+                **options,
+            )
+            for argv, executable in self._ways(children.search_path)
+        ]
+        for launch in direct:
+            with contextlib.suppress(OSError):
+                return children.start(launch)
+        return children.start(by_shell)
+
+    def _start_confined(self, children: Children, session: Session, entered: int, options: Mapping[str, Any]) -> Child:
+        line = commands.parse(self._arguments.command)
+        self._confined = CommandSandbox.of(session, self._settings).prepare(
+            self._arguments.command,
+            line.commands[0] if line is not None and line.is_single else (),
+            folder=self._folder.path,
+            descriptor=entered,
+            environment={**children.environment, **({"TERM": "xterm"} if self._arguments.pty else {})},
+            share_network=self._network,
+        )
+        try:
+            return children.start(
+                Launch(
+                    argv=self._confined.argv,
+                    executable="/bin/sh",
+                    folder="/",
+                    terminal=self._arguments.pty,
+                    environment={},
+                    descriptors=self._confined.descriptors,
+                    dies_with_starter=True,
+                    **options,
+                )
+            )
+        finally:
+            self._confined.given()
+
+    def _check_begun(self, child: Child) -> None:
+        """Tell a sandbox that could not be made from a command that failed."""
+        if self._confined is not None and child.exit_code and not self._confined.has_begun():
+            raise CallError("the command was not run, because its sandbox could not be made; its error output says why")
 
     def _ways(self, search_path: str) -> list[tuple[tuple[str, ...], str]]:
         """How to run the line, as argv and executable: directly, if that is possible, and by a shell.
@@ -150,7 +191,7 @@ class ForegroundCommand(_Command):
     def run(self, context: CallContext) -> ToolOutput:
         """Run the command and pass on what it writes."""
         children = Children.of(context.session)
-        child = self._start(children)
+        child = self._start(context)
         timed_out = False
 
         def end_in_time() -> None:
@@ -172,7 +213,8 @@ class ForegroundCommand(_Command):
                 "or run it with background=True"
             )
         context.check()
-        return _output(child, captures)
+        self._check_begun(child)
+        return _output(child, captures, self._place())
 
     def _follow(self, child: Child, context: CallContext) -> dict[str, Capture]:
         captures = {
@@ -204,7 +246,7 @@ class BackgroundCommand(_Command):
         processes = BackgroundProcesses.of(context.session)
         context.check()
         with processes.place():
-            child = self._start(Children.of(context.session), input="pipe", merged=True)
+            child = self._start(context, input="pipe", merged=True)
             process = processes.add(
                 child,
                 command=self._arguments.command,
@@ -216,17 +258,27 @@ class BackgroundCommand(_Command):
         except CallError:
             process.end()  # its name would reach nobody
             raise
-        return ToolOutput({"session_id": process.session_id, "pid": child.pid})
+        return ToolOutput({"session_id": process.session_id, "pid": child.pid, **self._place()})
 
 
-def _output(child: Child, captures: dict[str, Capture]) -> ToolOutput:
-    value: dict[str, Any] = {"exit_code": child.exit_code, "duration_seconds": round(child.duration_seconds, 6)}
+def _output(child: Child, captures: dict[str, Capture], place: dict[str, str]) -> ToolOutput:
+    value: dict[str, Any] = {
+        "exit_code": child.exit_code,
+        "duration_seconds": round(child.duration_seconds, 6),
+        **place,
+    }
     bulk = {}
     for name, capture in captures.items():
         value[f"{name}_bytes"] = capture.produced
         value[f"{name}_omitted"] = capture.omitted
         bulk[f"{name}_tail"] = capture.tail() if capture.omitted else b""
     return ToolOutput(value, bulk)
+
+
+def _makes_sandbox(session: Session) -> bool:
+    """Whether this call may be the one that makes the session's sandbox, which takes its time."""
+    wanted = session.settings.get("terminal", {}).get("confinement", "host") != "host"
+    return wanted and "command_sandbox" not in session.resources
 
 
 def _check_text(arguments: Terminal.Arguments) -> None:
