@@ -125,7 +125,7 @@ def _from_environment(declared: Mapping[str, Parameter], name: str, variable: st
 
 
 def _read_remote(path: str) -> str:
-    from host_bridge.executor.notebooks import read_text
+    from host_bridge.executor.reading import read_text
 
     return read_text(path)
 

@@ -74,7 +74,7 @@ class HermesEngine:
         """
         from host_bridge.executor.running import RunSetup, destination_for, open_record
 
-        setup = hermes or RunSetup.for_papermill(nb, kernel_name, log_output=log_output, **options)
+        setup = hermes or RunSetup.for_papermill(nb, log_output=log_output, **options)
         record = open_record(
             nb,
             setup,

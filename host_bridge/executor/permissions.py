@@ -1,8 +1,8 @@
-"""What a notebook says it needs."""
+"""What the session is told of a notebook: what it says it needs, and what must not be written down."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from host_bridge.errors import NotebookError
@@ -17,3 +17,19 @@ def declared_permissions(metadata: Mapping[str, Any]) -> Mapping[str, Any] | Non
     if not isinstance(permissions, Mapping):
         raise NotebookError("metadata.hermes.permissions is no mapping; correct the notebook's metadata")
     return permissions
+
+
+def texts_within(value: Any) -> Iterator[str]:
+    """Give every text within a secret: the audit log leaves them out by itself."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from texts_within(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from texts_within(item)
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

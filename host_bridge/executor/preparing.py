@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.control import Asked
@@ -21,7 +21,7 @@ from host_bridge.executor.clock import RunClock
 from host_bridge.executor.imports import import_jsonschema_lightly
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.parameters import check_parameters, inspect_parameters, load_parameters, split_secrets
-from host_bridge.executor.permissions import declared_permissions
+from host_bridge.executor.permissions import declared_permissions, texts_within
 from host_bridge.executor.reading import glance, is_remote, read_text
 from host_bridge.executor.report import RunReport
 from host_bridge.executor.saving import Destination, LocalFile
@@ -223,7 +223,7 @@ class Preparation:
             policy_rules=options.policy_rules,
             run_id=self._report.run_id,
             audit_path=os.fspath(options.audit_path),
-            secrets=tuple(_texts(self._secrets.values())),
+            secrets=tuple(texts_within(self._secrets)),
             prompter=None if options.prompter is None else self._patient(options.prompter),
             marks_cells=True,
             budgets=dict(options.budgets),
@@ -264,18 +264,3 @@ def _as_mapping(parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -
         )
     path = os.fspath(parameters)
     return load_parameters(files=[path], read=read_text if is_remote(path) else None)
-
-
-def _texts(values: Iterable[Any]) -> Iterable[str]:
-    """Give every text within secret values, for the audit log's own redaction."""
-    for value in values:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _texts(value.values())
-        elif isinstance(value, list | tuple | set | frozenset):
-            yield from _texts(value)
-        elif isinstance(value, bytes):
-            yield value.decode("utf-8", "replace")
-        elif value is not None and not isinstance(value, bool):
-            yield str(value)

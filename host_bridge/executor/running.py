@@ -13,9 +13,9 @@ from nbformat import NotebookNode
 
 from host_bridge.errors import HostBridgeError, OutputError
 from host_bridge.executor.clock import RunClock
+from host_bridge.executor.injection import place_of_parameters, take_over
 from host_bridge.executor.kernel import RunningKernel
-from host_bridge.executor.parameter_source import check_name
-from host_bridge.executor.permissions import declared_permissions
+from host_bridge.executor.permissions import declared_permissions, texts_within
 from host_bridge.executor.record import RunRecord
 from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import RunReport
@@ -58,9 +58,9 @@ class RunSetup:
     notebook: NotebookNode | None = None
 
     @classmethod
-    def for_papermill(cls, nb: NotebookNode, kernel_name: str, *, log_output: bool, **options: Any) -> RunSetup:
+    def for_papermill(cls, nb: NotebookNode, *, log_output: bool, **options: Any) -> RunSetup:
         """Understand what papermill's engines are given, nbclient's settings included."""
-        _check_injected_names(nb)
+        secrets = take_over(nb)
         start = {key: options.pop(key) for key in _START_OPTIONS & options.keys()}
         if "kernel_manager_class" in start:
             start["manager_class"] = start.pop("kernel_manager_class")
@@ -71,6 +71,8 @@ class RunSetup:
             cell_timeout_seconds=cell_timeout if cell_timeout and cell_timeout > 0 else None,  # nbclient's -1 is none
             start_timeout_seconds=given["start_timeout"] or 60.0,
             allow_errors=bool(options.pop("allow_errors", False)),
+            secrets=secrets,
+            parameters_are_set=place_of_parameters,
             log_output=log_output,
             stdout_file=given["stdout_file"],
             stderr_file=given["stderr_file"],
@@ -82,15 +84,10 @@ class RunSetup:
             notebook=os.path.abspath(path) if isinstance(path, str) and "://" not in path else "",  # noqa: PTH100
             notebook_permissions=declared_permissions(nb.metadata),
             run_id=report.run_id,
+            secrets=tuple(texts_within(secrets)),
             marks_cells=True,
         )
         return cls(settings=settings, report=report, clock=RunClock(), launch=launch, start_options=start)
-
-
-def _check_injected_names(nb: NotebookNode) -> None:
-    """papermill writes parameter names into the notebook as code, whatever they are."""
-    for name in nb.metadata.get("papermill", {}).get("parameters") or {}:
-        check_name(name)
 
 
 def open_record(nb: NotebookNode, setup: RunSetup, **options: Any) -> RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import io
 import json
 import signal
@@ -99,6 +100,31 @@ def test_parameter_names_that_are_code_are_refused(runner: Runner) -> None:
     with pytest.raises(HostBridgeError, match="identifier"):
         execute(runner, "1", parameters={"x=1; open('pwned', 'w'); y": 2})
     assert not (runner.folder / "pwned").exists()
+
+
+def test_parameters_keep_their_types(runner: Runner) -> None:
+    given = {"points": (1, 2), "labels": {"a"}, "since": datetime.date(2026, 1, 2)}
+    execute(
+        runner,
+        code("points = ()\nlabels = set()\nsince = None", "parameters"),
+        "print(points, labels, repr(since))",
+        parameters=given,
+    )
+    assert runner.text(2) == "(1, 2) {'a'} datetime.date(2026, 1, 2)\n"
+
+
+def test_a_parameter_declared_secret_is_not_in_the_notebook(runner: Runner) -> None:
+    cells = [code('token: "Secret" = ""\ndays = 7', "parameters"), "print(len(token), token, days)"]
+    execute(runner, *cells, parameters={"token": "s3cr3t-v4lue", "days": 8})
+    assert runner.text(2) == "12 [secret token] 8\n"
+    assert "s3cr3t" not in runner.output.read_text()
+    assert runner.check().metadata.papermill.parameters == {"days": 8}
+
+
+def test_what_an_earlier_run_injected_stays_as_it_is(runner: Runner) -> None:
+    injected = code("# Parameters\nsince = __import__('datetime').date(2026, 1, 2)\n", "injected-parameters")
+    execute(runner, code("since = None", "parameters"), injected, "print(since.year)")
+    assert runner.text(2) == "2026\n"
 
 
 def test_a_notebook_from_outside_does_not_choose_its_kernel(runner: Runner, caplog: pytest.LogCaptureFixture) -> None:
