@@ -144,6 +144,9 @@ class RunningKernel:
             return "it is gone"
         # A process that starts the kernel inside a sandbox passes its end on as shells do: 128 and the signal's number.
         number = -code if code < 0 else code - 128
+        if number == signal.SIGKILL and getattr(self._manager.provisioner, "memory_kills", 0):
+            limits = self.session.config.kernel_limits if self.session and self.session.config else ""
+            return f"killed by the system because its memory was full ({limits}); raise memory_bytes under [limits]"
         if number == signal.SIGKILL:
             return "killed by SIGKILL, as by the system when memory runs out"
         if number > 0:

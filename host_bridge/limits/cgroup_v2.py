@@ -6,7 +6,6 @@ process is in: in the nearest that has the controllers on and lets us, or in the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,11 +77,10 @@ def find(named: str = "") -> tuple[CgroupV2 | None, str]:
     """
     mounts, membership = cgroups.this_machine()
     mount = next((mount for mount in mounts if mount.version == 2), None)
-    own = cgroups.own_folder(mount, membership) if mount else None
-    if mount is None or own is None:
+    if mount is None or cgroups.own_folder(mount, membership) is None:
         return None, "not mounted"
     problem = "no group above this process has the controllers memory and pids on"
-    for parent in [named] if named else _upward(own, mount.point):
+    for parent in [named] if named else cgroups.places(mount, membership):
         if named:
             _turn_on(named)
         kinds = frozenset(kind for kind, controller in CONTROLLERS.items() if controller in _turned_on(parent))
@@ -93,14 +91,6 @@ def find(named: str = "") -> tuple[CgroupV2 | None, str]:
         if not problem:
             return mechanism, ""
     return None, problem
-
-
-def _upward(folder: str, top: str) -> list[str]:
-    path, found = folder, [folder]
-    while path != top and len(path) > len(top):
-        path = os.path.dirname(path)  # noqa: PTH120 - paths as text, all the way
-        found.append(path)
-    return found
 
 
 def _turned_on(folder: str) -> list[str]:

@@ -22,6 +22,7 @@ NAME_PREFIX = "hermes-"
 """All our groups' names begin so, as run directories do."""
 
 END_SECONDS = 5.0  # a killed process may be inside of a call that the system finishes first
+ABANDONED_SECONDS = 60.0  # a kernel's first process is in its group within milliseconds
 TRIAL_SECONDS = 5.0
 TRIAL_MEMORY_BYTES = 64 * 2**20
 TRIAL_PROCESSES = 8
@@ -221,6 +222,32 @@ def end_groups(folders: Sequence[str]) -> list[int]:
     return killed
 
 
+def remove_abandoned(older_than_seconds: float = ABANDONED_SECONDS) -> list[str]:
+    """Remove groups without processes near this process's own, of kernels nobody remembers. Gives their folders.
+
+    Args:
+        older_than_seconds: A younger one may be about to get its first process.
+    """
+    found, membership = this_machine()
+    removed = []
+    for mount in found:
+        for parent in places(mount, membership):
+            removed += [folder for folder in _abandoned(parent, older_than_seconds) if _remove(folder)]
+    return removed
+
+
+def places(mount: Mount, membership: str) -> list[str]:
+    """Give where groups may have been made: in this process's own, and of version 2 in those above it."""
+    own = own_folder(mount, membership)
+    if own is None:
+        return []
+    if mount.version == 1:
+        return [own]
+    inside = os.path.relpath(own, mount.point)
+    steps = [] if inside == "." else inside.split("/")
+    return ["/".join([mount.point, *steps[:count]]) for count in range(len(steps), -1, -1)]
+
+
 def is_ours(folder: str) -> bool:
     """Whether a path is that of a group made here: a record of a crashed host decides about no other."""
     path = Path(folder)
@@ -287,6 +314,14 @@ def _kill(folder: str) -> set[int]:
     finally:
         for descriptor in pinned.values():
             os.close(descriptor)
+
+
+def _abandoned(parent: str, older_than_seconds: float) -> list[str]:
+    try:
+        entries = [entry for entry in os.scandir(parent) if entry.name.startswith(NAME_PREFIX)]
+        return [entry.path for entry in entries if time.time() - entry.stat().st_mtime > older_than_seconds]
+    except OSError:
+        return []  # gone meanwhile
 
 
 def _remove(folder: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import resource
 import shutil
 from collections.abc import Callable, Mapping
@@ -49,13 +50,15 @@ class Limiter:
     Args:
         settings: What the user has set.
         mechanism: For groups of processes; None to limit each process by itself.
+        counts_users: Whether the kernel is in a user namespace of its own, where the system counts a user's processes anew.
 
     Attributes:
         settings: As given.
     """
 
-    def __init__(self, settings: LimitSettings, mechanism: Mechanism | None) -> None:
+    def __init__(self, settings: LimitSettings, mechanism: Mechanism | None, *, counts_users: bool) -> None:
         self.settings = settings
+        self._counts_users = counts_users
         self._mechanism = mechanism
         self._starts = 0
         self._group: Group | None = None
@@ -68,11 +71,12 @@ class Limiter:
     @property
     def rlimits(self) -> dict[str, int]:
         """Limits of each process by the name of `resource.RLIMIT_…` without the prefix."""
-        return rlimits(self.settings, grouped=self._kinds)
+        return rlimits(self.settings, self._uncounted)
 
     def describe(self) -> str:
         """Say in a line what limits the kernel, and by what."""
-        return describe(self.settings, self._mechanism.name if self._mechanism else RLIMITS, self._kinds)
+        name = self._mechanism.name if self._mechanism else RLIMITS
+        return describe(self.settings, name, self._kinds, self._uncounted)
 
     def begin(self, name: str) -> None:
         """Decide on the group for the next start; `folders` are known from here on.
@@ -127,6 +131,14 @@ class Limiter:
         return cgroups.end_groups(group.folders) if group is not None else []
 
     @property
+    def _uncounted(self) -> bool:
+        """Whether the number of processes is nobody's to limit but each process's own limit, and that can do it.
+
+        Elsewhere it would count all of the user's processes; and root's the system doesn't count.
+        """
+        return "processes" not in self._kinds and self._counts_users and os.getuid() != 0
+
+    @property
     def _kinds(self) -> frozenset[str]:
         """What the group limits."""
         if self._mechanism is None:
@@ -143,19 +155,22 @@ class Limiter:
         }
 
 
-def choose_limiter(settings: LimitSettings, overrides: Mapping[str, object] | None = None) -> Limiter:
+def choose_limiter(
+    settings: LimitSettings, overrides: Mapping[str, object] | None = None, *, counts_users: bool = False
+) -> Limiter:
     """Give a kernel's limits.
 
     Args:
         settings: The user's.
         overrides: What the host application sets over them, by the same names.
+        counts_users: See `Limiter`.
 
     Raises:
         ConfigurationError: An override has no meaning, or a limit leaves no room for a kernel.
         SandboxError: The mechanism that was named doesn't work here.
     """
     settings = override(settings, overrides or {})
-    return Limiter(settings, choose(settings.mechanism, settings.cgroup).mechanism)
+    return Limiter(settings, choose(settings.mechanism, settings.cgroup).mechanism, counts_users=counts_users)
 
 
 def override(settings: LimitSettings, overrides: Mapping[str, object]) -> LimitSettings:
@@ -215,17 +230,16 @@ def group_limits(settings: LimitSettings) -> GroupLimits:
     return GroupLimits(memory_bytes=settings.memory_bytes, processes=settings.processes, cpus=settings.cpus)
 
 
-def rlimits(settings: LimitSettings, *, grouped: frozenset[str] = frozenset()) -> dict[str, int]:
+def rlimits(settings: LimitSettings, limits_processes: bool) -> dict[str, int]:
     """Give the limits of each process. Pure.
 
     Args:
         settings: The user's.
-        grouped: What a group limits already.
+        limits_processes: Whether the number of processes is limited this way.
     """
     wanted = {
         "DATA": int(settings.memory_bytes * _SHARE_OF_ONE_PROCESS),
-        # Counted within the sandbox's own user namespace, where nothing else counts; for root the system doesn't count.
-        "NPROC": 0 if "processes" in grouped else settings.processes,
+        "NPROC": settings.processes if limits_processes else 0,
         "FSIZE": settings.file_bytes,
         "NOFILE": settings.open_files,
         "CPU": settings.cpu_seconds,
@@ -233,8 +247,15 @@ def rlimits(settings: LimitSettings, *, grouped: frozenset[str] = frozenset()) -
     return {"CORE": 0, **{name: limit for name, limit in wanted.items() if limit}}
 
 
-def describe(settings: LimitSettings, mechanism: str, grouped: frozenset[str]) -> str:
-    """Say what is limited, and by what. Pure."""
+def describe(settings: LimitSettings, mechanism: str, grouped: frozenset[str], limits_processes: bool = False) -> str:
+    """Say what is limited, and by what. Pure.
+
+    Args:
+        settings: The user's.
+        mechanism: What limits groups.
+        grouped: What it limits.
+        limits_processes: Whether the number of processes is a limit of each process.
+    """
     together = {
         "memory": f"memory {_bytes(settings.memory_bytes)}",
         "processes": f"{settings.processes} processes",
@@ -247,11 +268,15 @@ def describe(settings: LimitSettings, mechanism: str, grouped: frozenset[str]) -
         "NOFILE": f"{settings.open_files} open files",
         "CPU": f"{settings.cpu_seconds} CPU seconds a process",
     }
-    used = rlimits(settings, grouped=grouped)
+    used = rlimits(settings, limits_processes)
     parts = [text for kind, text in together.items() if kind in grouped]
     others = [text for name, text in each.items() if name in used and not (name == "DATA" and "memory" in grouped)]
     said = [f"{mechanism}: {', '.join(parts)}"] if parts else []
-    return "; ".join([*said, f"{RLIMITS}: {', '.join(others)}"] if others else said) or "none"
+    if others:
+        said.append(f"{RLIMITS}: {', '.join(others)}")
+    if settings.processes and "processes" not in grouped and not limits_processes:
+        said.append("processes not limited")
+    return "; ".join(said) or "none"
 
 
 def _bytes(count: int) -> str:

@@ -74,7 +74,9 @@ class KernelSession:
         self._kernel: ProcessIdentity | None = None
         self._covers: tuple[str, ...] = ()
         self.confinement = decide_confinement(host.sandbox, backend=options.confinement, network=options.network)
-        self.limiter = choose_limiter(host.limits, options.limits)
+        self.limiter = choose_limiter(
+            host.limits, options.limits, counts_users=self.confinement.backend == "bubblewrap"
+        )
         self.run = RunDirectory()
         self.session = self._new_session()
         _open.add(self)

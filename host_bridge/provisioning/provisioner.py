@@ -86,6 +86,11 @@ class HermesProvisioner(LocalProvisioner):
         """The kernel's session, from its start until its end."""
         return self._kernel.session if self._kernel else None
 
+    @property
+    def memory_kills(self) -> int:
+        """How many of the kernel's processes the system has killed because the kernel's memory limit was reached."""
+        return self._kernel.limiter.count_memory_kills() if self._kernel else 0
+
     # jupyter_client calls these, in this order ---------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:

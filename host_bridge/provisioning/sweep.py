@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from host_bridge.limits.cgroups import end_groups
+from host_bridge.limits.cgroups import end_groups, remove_abandoned
 from host_bridge.rundirs.processes import (
     ProcessIdentity,
     identify,
@@ -61,6 +61,7 @@ def sweep() -> SweepReport:
             killed += pids
     if removed:
         _log.info("removed what a crashed host left: %s; ended processes: %s", removed, killed or "none")
+    remove_abandoned()
     return SweepReport(tuple(removed), tuple(killed))
 
 
