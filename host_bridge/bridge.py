@@ -29,8 +29,10 @@ from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, 
 from host_bridge.memory import limit_memory, watch_memory
 from host_bridge.policy.loading import Policy, load_policy
 from host_bridge.policy.model import Decision
+from host_bridge.sandbox.islands import protected_files
 from host_bridge.server import Server
 from host_bridge.sessions import SessionState
+from host_bridge.tools.command_sandbox import PROTECTED_PATHS, READS_ONLY
 from host_bridge.tools.host_provided import HostCalls, HostTool
 from host_bridge.tools.registry import load_tools
 
@@ -60,6 +62,9 @@ class Bridge:
         self._calls = self._denied = 0
         self._session = SessionState(config)
         self._session.resources["original_rlimits"] = limit_memory(config.memory_bytes)
+        # What commands may not change, where they are confined: the same as the kernel.
+        self._session.resources[PROTECTED_PATHS] = protected_files(config)
+        self._session.resources[READS_ONLY] = config.profile == "read-only"
         self._registry = load_tools()
         policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)

@@ -17,7 +17,7 @@ from host_bridge.errors import SandboxError
 from host_bridge.provisioning.environment import confined_environment
 from host_bridge.sandbox import bubblewrap, landlock
 from host_bridge.sandbox.interpreters import interpreter_paths
-from host_bridge.sandbox.islands import survey
+from host_bridge.sandbox.islands import protected_files, survey
 from host_bridge.sandbox.probing import choose, probe
 from host_bridge.sandbox.spec import Backend, Launch, SandboxSpec
 from host_bridge.sandbox.workspaces import check_workspace
@@ -140,7 +140,7 @@ def sandbox_spec(
         workspace=session.workspace,
         working_folder=working_folder if _within(working_folder, session.workspace) else session.workspace,
         write_workspace=writes,
-        islands=survey(session.workspace, further=_protected_files(session), covers=covers) if writes else (),
+        islands=survey(session.workspace, further=protected_files(session), covers=covers) if writes else (),
         read_only_paths=(*interpreter_paths(kernel.argv[0]), *_existing(settings.read_only_paths)),
         writable_paths=_existing(settings.writable_paths),
         run_folder=run_folder,
@@ -148,13 +148,6 @@ def sandbox_spec(
         temporary_bytes=settings.temporary_bytes,
         limits={"CORE": 0, **(limits or {})},
     )
-
-
-def _protected_files(session: SessionConfig) -> tuple[str, ...]:
-    """Give the files that a kernel must not change, by the names they were given and by those they really have."""
-    policies = (path for _, path in session.policy_paths)
-    named = [path for path in (*policies, session.notebook, session.audit_path) if path]
-    return tuple({os.path.abspath(path) for path in named} | {os.path.realpath(path) for path in named})  # noqa: PTH100
 
 
 def _make_audit_log(session: SessionConfig) -> None:

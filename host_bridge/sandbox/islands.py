@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from hermes_protocol.protected_names import FILES, FOLDERS, ONLY_IF_THERE
+from host_bridge.control import SessionConfig
 from host_bridge.errors import SandboxError
 from host_bridge.sandbox.spec import Island
 
@@ -39,6 +40,13 @@ def survey(
             for island in _further(workspace, path):
                 islands.setdefault(island.path, island)
     return tuple(islands.values())
+
+
+def protected_files(session: SessionConfig) -> tuple[str, ...]:
+    """Give the files that nothing confined may change, by the names they were given and by those they really have."""
+    policies = (path for _, path in session.policy_paths)
+    named = [path for path in (*policies, session.notebook, session.audit_path) if path]
+    return tuple({os.path.abspath(path) for path in named} | {os.path.realpath(path) for path in named})  # noqa: PTH100
 
 
 def _further(workspace: str, path: str) -> Iterator[Island]:
