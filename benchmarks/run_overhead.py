@@ -45,8 +45,11 @@ def command(contestant: str, source: Path, target: Path) -> list[str]:
 
 def run(contestant: str, source: Path, target: Path) -> float:
     started = time.perf_counter()
-    subprocess.run(command(contestant, source, target), check=True, capture_output=True, cwd=source.parent)
-    return time.perf_counter() - started
+    done = subprocess.run(command(contestant, source, target), capture_output=True, cwd=source.parent, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{contestant} failed on {source.name}: {done.stderr[-2000:]}")
+    return seconds
 
 
 def measure(contestants: Sequence[str], cells: int, rounds: int, folder: Path) -> dict[str, float]:
