@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from host_bridge.cli.output import print_json
+from host_bridge.cli.output import plain, print_json
 from host_bridge.errors import (
     AuditError,
     CallError,
@@ -173,7 +173,7 @@ def _report(
     if invocation.json:
         print_json({"status": "error", "error": {"type": kind, "message": message, **details}})
     else:
-        click.echo(f"{hint}{PROGRAM}: {message}", err=True)
+        click.echo(f"{hint}{PROGRAM}: {plain(message)}", err=True)
 
 
 def _usage_hint(error: click.ClickException) -> str:
