@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ipykernel.displayhook import ZMQShellDisplayHook
@@ -32,6 +32,8 @@ DEFAULT_LIMIT_BYTES = (
 
 MAX_ERROR_TEXT = 128 * 2**10  # characters of one line of a traceback; IPython's own have a few hundred
 MAX_ERROR_LINES = 200
+
+PIECE_CHARACTERS = 2**20  # of one message's text
 
 _NOTE_METADATA = {"hermes": {"note": "cut"}}
 _BASE64_GROWTH = 4 / 3
@@ -135,6 +137,12 @@ class LimitedStream(OutStream):
         if kept:
             super().write(kept)
         return len(string)
+
+    def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Give what was written in pieces: whoever gets a message has it in memory several times over."""
+        for parent, text in super()._flush_buffers():
+            for start in range(0, len(text), PIECE_CHARACTERS):
+                yield parent, text[start : start + PIECE_CHARACTERS]
 
 
 class LimitedPublisher(ZMQDisplayPublisher):
