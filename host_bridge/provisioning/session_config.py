@@ -44,6 +44,7 @@ class Circumstances:
         notebook_permissions: What that notebook declares; None for nothing.
         interactive: Whether a person can be asked.
         confinement: How the kernel is confined.
+        dials: Whether the session dials in to the kernel.
         kernel_limits: What of the machine it may use.
     """
 
@@ -55,6 +56,7 @@ class Circumstances:
     notebook_permissions: Mapping[str, Any] | None = None
     interactive: bool = False
     confinement: str = "none"
+    dials: bool = False
     kernel_limits: str = ""
 
 
@@ -93,6 +95,7 @@ def session_config(
         notebook_permissions=None if permissions is None else dict(permissions),
         run_id=options.run_id,
         confinement=given.confinement,
+        dials=given.dials,
         kernel_limits=given.kernel_limits,
         # The session process works in another folder, where a relative path would mean another file.
         audit_path=str(Path(options.audit_path).absolute() if options.audit_path else _audit_path(host, session_id)),
