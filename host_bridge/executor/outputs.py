@@ -21,6 +21,7 @@ from host_bridge.executor.limits import OutputLimits
 from host_bridge.executor.logging_outputs import OutputLog
 from host_bridge.executor.messages import KernelMessage
 from host_bridge.executor.nodes import is_execution_count, output_node
+from host_bridge.executor.own_loop import OwnLoop
 from host_bridge.executor.redaction import Redactor
 
 _TIMING = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
@@ -165,6 +166,17 @@ class NotebookOutputs(NotebookClient):
             self.log.debug("ignored a %s message: %s", message.msg_type, error)
             return
         self._on_change(index)
+
+    def call_hook(self, name: str, **arguments: Any) -> None:
+        """Call one of nbclient's hooks, if it was given. `on_cell_complete` is called when a cell is complete."""
+        hook = getattr(self, name)
+        if hook is None:
+            return
+        loop = OwnLoop()
+        try:
+            loop.wait_for(hook, **arguments)
+        finally:
+            loop.close()
 
     # one kind of message after the other ---------------------------------------------------------------------------
 

@@ -24,7 +24,6 @@ from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import DENIAL_NAMES, State
 from host_bridge.executor.stopping import StopRequest
 
-SKIP_TAG = "skip-execution"  # nbclient's
 ALLOWED_ERROR_TAG = "raises-exception"  # nbclient's, pytest's for notebooks
 _ORDERLY_EXITS = frozenset({"", "0", "None"})  # sys.exit(), sys.exit(0), sys.exit(None)
 
@@ -89,6 +88,7 @@ class NotebookRun:
         self._describe_session()
         try:
             self._make_ready()
+            self._outputs.call_hook("on_notebook_start", notebook=self._record.nb)
             self._run_cells()
             self._conversation.drain()
         finally:
@@ -98,6 +98,9 @@ class NotebookRun:
         self._add_warnings()
         if self._report.state is State.RUNNING:
             self._report.state = State.SUCCEEDED
+        else:
+            self._outputs.call_hook("on_notebook_error", notebook=self._record.nb)
+        self._outputs.call_hook("on_notebook_complete", notebook=self._record.nb)
 
     # the listener of the conversation ----------------------------------------------------------------------------------
 
@@ -129,10 +132,10 @@ class NotebookRun:
             if self._stop:
                 self._note_stop()
                 return
-            limit = self._settings.run_timeout_seconds
-            if limit is not None and self._clock.seconds() >= limit:
+            if self._is_late():
+                limit = self._settings.run_timeout_seconds
                 self._report.fail(
-                    State.TIMED_OUT, f"the run did not end within its {limit:g} s: the kernel was still starting"
+                    State.TIMED_OUT, f"the run's {limit:g} s were over while the kernel was still starting"
                 )
                 return
             self._report.fail(State.FAILED, str(error))
@@ -189,6 +192,7 @@ class NotebookRun:
             if not self._may_go_on(index):
                 return
             self._record.cell_start(cell, index)
+            self._outputs.call_hook("on_cell_start", cell=cell, cell_index=index)
             state = State.SUCCEEDED
             if cell.cell_type == "code" and cell.source.strip():
                 state = self._run_cell(cell, index)
@@ -217,11 +221,15 @@ class NotebookRun:
         if self._stop:
             self._note_stop()
             return False
-        limit = self._settings.run_timeout_seconds
-        if limit is not None and self._clock.seconds() >= limit:
-            self._report.fail(State.TIMED_OUT, f"the run's time of {limit:g} s was over before cell {index}")
+        if self._is_late():
+            limit = self._settings.run_timeout_seconds
+            self._report.fail(State.TIMED_OUT, f"the run's {limit:g} s were over before cell {index}")
             return False
         return True
+
+    def _is_late(self) -> bool:
+        limit = self._settings.run_timeout_seconds
+        return limit is not None and self._clock.seconds() >= limit
 
     def _is_over(self, state: State) -> bool:
         """Whether a cell that ended so was the last one to run."""
@@ -232,8 +240,9 @@ class NotebookRun:
         return state not in (State.SUCCEEDED, State.NOT_RUN) or self._was_refused
 
     def _run_cell(self, cell: NotebookNode, index: int) -> State:
-        if SKIP_TAG in _tags(cell):
+        if self._outputs.skip_cells_with_tag in _tags(cell):
             return State.NOT_RUN
+        self._outputs.call_hook("on_cell_execute", cell=cell, cell_index=index)
         self._report.cells_executed += 1
         with self._marked(cell, index):
             end = self._send(cell, index)
@@ -241,18 +250,26 @@ class NotebookRun:
                 end = self._send(cell, index)  # it never ran, so running it is not running it twice
         state = self._judge(cell, index, end)
         self._outputs.settle(index)
+        self._outputs.call_hook("on_cell_complete", cell=cell, cell_index=index)
+        reply = {"content": end.reply or {}}
+        self._outputs.call_hook("on_cell_executed", cell=cell, cell_index=index, execute_reply=reply)
+        if reply["content"].get("status") == "error":
+            self._outputs.call_hook("on_cell_error", cell=cell, cell_index=index, execute_reply=reply)
         return state
 
     def _send(self, cell: NotebookNode, index: int) -> CellEnd:
         return self._conversation.execute(
             self._record.sources[index],
-            self._deadline(),
+            self._deadline(cell),
             on_sent=lambda message_id: self._outputs.expect(message_id, index),
         )
 
-    def _deadline(self) -> Deadline | None:
+    def _deadline(self, cell: NotebookNode | None = None) -> Deadline | None:
         deadlines = []
-        if (limit := self._settings.cell_timeout_seconds) is not None:
+        limit = self._settings.cell_timeout_seconds
+        if self._outputs.timeout_func is not None and cell is not None:
+            limit = self._outputs.timeout_func(cell)
+        if limit is not None and limit > 0:  # nbclient's -1 is none
             text = f"the cell did not end within its {limit:g} s"
             deadlines.append(Deadline(self._clock.seconds() + limit, text))
         if (limit := self._settings.run_timeout_seconds) is not None:
@@ -282,7 +299,8 @@ class NotebookRun:
 
     def _judge_error(self, cell: NotebookNode, index: int, reply: dict[str, Any]) -> State:
         name, value = str(reply.get("ename", "")), str(reply.get("evalue", ""))
-        if ALLOWED_ERROR_TAG in _tags(cell):
+        is_allowed = ALLOWED_ERROR_TAG in _tags(cell) or name in self._outputs.allow_error_names
+        if is_allowed and not self._outputs.force_raise_errors:
             return State.SUCCEEDED
         if name == "SystemExit" and value in _ORDERLY_EXITS:
             self._report.ended_early_at = index

@@ -147,6 +147,9 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
         except HostBridgeError as error:
             setup.report.fail(State.FAILED, str(error))
             raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            setup.report.fail(State.CANCELLED, f"the executor got {type(error).__name__}")
+            raise
         except BaseException as error:
             setup.report.fail(State.FAILED, f"internal error: {type(error).__name__}: {error}")
             raise

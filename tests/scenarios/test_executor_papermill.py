@@ -145,6 +145,52 @@ def test_options_of_nbclient_are_taken(runner: Runner) -> None:
     assert runner.states == ["succeeded"]
 
 
+def test_nbclients_hooks_are_called_when_they_say(runner: Runner) -> None:
+    heard: list[tuple[str, object]] = []
+
+    def note(name: str) -> Any:
+        def hook(**arguments: Any) -> None:
+            cell = arguments.get("cell")
+            heard.append((name, None if cell is None else len(cell.get("outputs", []))))
+
+        return hook
+
+    async def executed(cell: Any, cell_index: int, execute_reply: Any) -> None:
+        heard.append(("executed", execute_reply["content"]["status"]))
+
+    names = [
+        "on_notebook_start",
+        "on_cell_start",
+        "on_cell_execute",
+        "on_cell_complete",
+        "on_cell_error",
+        "on_notebook_complete",
+    ]
+    hooks = {name: note(name) for name in names}
+    execute(runner, "print(1)", **hooks, on_cell_executed=executed)
+    assert heard == [
+        ("on_notebook_start", None),
+        ("on_cell_start", 0),
+        ("on_cell_execute", 0),
+        ("on_cell_complete", 1),
+        ("executed", "ok"),
+        ("on_notebook_complete", None),
+    ]
+
+
+def test_nbclients_rules_for_errors_and_time_hold(runner: Runner) -> None:
+    execute(
+        runner,
+        "1 / 0",
+        code("raise KeyError", "not-today"),
+        allow_error_names=["ZeroDivisionError"],
+        skip_cells_with_tag="not-today",
+    )
+    assert runner.states == ["succeeded", "not_run"]
+    with pytest.raises(CellTimeoutError):
+        execute(runner, "import time; time.sleep(60)", timeout_func=lambda cell: 1)
+
+
 def test_prepare_only_injects_and_runs_nothing(runner: Runner) -> None:
     execute(runner, code("a = 1", "parameters"), "print(a)", parameters={"a": 2}, prepare_only=True)
     notebook = runner.check()

@@ -184,6 +184,12 @@ def test_a_chatty_cell_is_not_taken_for_a_silent_one(runner: Runner) -> None:
     assert len(runner.check().cells[0].outputs) == 3000
 
 
+def test_a_run_whose_time_is_over_before_the_kernel_is_there_has_timed_out(runner: Runner) -> None:
+    result = runner.run("1", timeout=0.05)
+    assert result["state"] == "timed_out"
+    assert runner.states == ["not_run"]
+
+
 # cancelling
 
 
