@@ -12,6 +12,7 @@ import contextlib
 import heapq
 import itertools
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -125,6 +126,8 @@ class Server:
         self._room = threading.Condition()
         self._thread = threading.get_ident()
         self._stopping = False
+        self._control = select.poll()
+        self._on_control: Callable[[], None] = lambda: None
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
@@ -170,6 +173,8 @@ class Server:
             on_idle: Called before each wait.
         """
         self._thread = threading.get_ident()
+        self._control.register(control, select.POLLIN)
+        self._on_control = on_control
         items = [
             (control, zmq.POLLIN),
             (self._zap, zmq.POLLIN),
@@ -182,6 +187,7 @@ class Server:
             if control in ready:
                 on_control()
             if self._zap in ready:
+                self._hear_host()
                 self._authenticate()
             if self._wake_reader in ready:
                 self._drain_wakes()
@@ -302,6 +308,7 @@ class Server:
             part = self._router.recv(copy=False)
             if len(frames) <= MAX_FRAMES:  # one over the limit is kept, to be refused; the others are let go
                 frames.append(part.bytes)
+        self._hear_host()
         peer = self._peers.get(routing_id)
         if peer is None:
             if routing_id in self._refused:
@@ -316,6 +323,15 @@ class Server:
                 _HANDLERS[type(message)](self, peer, message, bulk)
         except RemoteProtocolError as error:
             self._refuse(peer, error.code, str(error))
+
+    def _hear_host(self) -> None:
+        """Read what the host said before the kernel could say what was just received.
+
+        A cell's mark is sent before the cell's execution request, so it is there by now; but the poll that announced the
+        kernel's message may have looked at the control channel a moment before the mark came.
+        """
+        if self._control.poll(0):
+            self._on_control()
 
     @staticmethod
     def _user_of(part: zmq.Frame) -> str:
