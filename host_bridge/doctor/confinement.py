@@ -8,6 +8,7 @@ from pathlib import Path
 from host_bridge.config import HostConfig, load_config
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError, SandboxError
+from host_bridge.limits.limiter import RLIMITS, choose, choose_limiter
 from host_bridge.provisioning.confinement import decide_confinement
 from host_bridge.sandbox.probing import INSTALL_BUBBLEWRAP, landlock_version, probe
 
@@ -24,6 +25,7 @@ def examine() -> Iterator[Finding]:
     except ConfigurationError:
         config = HostConfig()  # `places` has reported it
     yield in_force(config)
+    yield limits(config)
 
 
 def bubblewrap() -> Finding:
@@ -64,4 +66,28 @@ def in_force(config: HostConfig) -> Finding:
         "and use the network past the bridge",
         'take backend = "none" out of [sandbox] in the configuration, or run only notebooks you would run as yourself',
         backend=label,
+    )
+
+
+def limits(config: HostConfig) -> Finding:
+    """Say how much of the machine a kernel may use, and what holds it to that."""
+    try:
+        is_contained = decide_confinement(config.sandbox).backend == "bubblewrap"
+    except SandboxError:
+        is_contained = False  # which `in_force` reports
+    try:
+        limiter = choose_limiter(config.limits, counts_users=is_contained)
+        choice = choose(config.limits.mechanism, config.limits.cgroup)
+    except (SandboxError, ConfigurationError) as error:
+        return failure("limits", str(error), 'set mechanism = "auto" under [limits] in the configuration')
+    facts = {"mechanism": choice.mechanism.name if choice.mechanism else RLIMITS, "problems": dict(choice.problems)}
+    if choice.mechanism is not None:
+        return ok("limits", limiter.describe(), **facts)
+    problems = "; ".join(f"{name}: {problem}" for name, problem in choice.problems.items())
+    return warning(
+        "limits",
+        f"{limiter.describe()}; a kernel's processes are not limited together ({problems or 'as configured'})",
+        "log in through systemd (`loginctl enable-linger` starts the user's manager), or have a control group delegated and "
+        "name its folder: cgroup under [limits] in the configuration",
+        **facts,
     )

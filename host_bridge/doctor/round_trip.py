@@ -1,7 +1,11 @@
-"""A real call through everything: a kernel is started, a cell in it reads a file through the bridge, the log is verified."""
+"""A real call through everything: a kernel is started, a cell in it reads a file through the bridge, the log is verified.
+
+A second cell of that kernel then tries to get out (`host_bridge.doctor.escapes`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 import time
@@ -9,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from host_bridge.doctor import escapes
 from host_bridge.doctor.finding import Finding, failure, ok
 from host_bridge.doctor.kernels import KERNEL_NAME
 from host_bridge.errors import HostBridgeError
@@ -28,43 +33,72 @@ print(json.dumps({{"text": text, "first": times[0], "median": statistics.median(
 """
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Told:
+    """What a kernel said.
+
+    Attributes:
+        answer: Of the cell that calls.
+        escapes: Printed by the cell that tries to get out.
+        start_seconds: Until it was ready.
+        confinement: Of its session.
+        limits: The same.
+    """
+
+    answer: dict[str, Any]
+    escapes: str
+    start_seconds: float
+    confinement: str
+    limits: str
+
+
 def examine() -> Iterator[Finding]:
-    """Make the round trip."""
+    """Make the round trip, and try to get out."""
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         workspace = Path(folder, "workspace")
         workspace.mkdir()
         (workspace / "probe.txt").write_text(_TEXT)
-        yield _round_trip(workspace, Path(folder, "audit.jsonl"))
+        yield from _round_trip(workspace, Path(folder, "audit.jsonl"))
 
 
-def _round_trip(workspace: Path, log: Path) -> Finding:
+def _round_trip(workspace: Path, log: Path) -> Iterator[Finding]:
     begin = time.monotonic()
     try:
-        answer, started, confinement = _call(workspace, log)
+        with escapes.bait() as bait:
+            told = _ask_kernel(workspace, log, bait.cell)
+            taken = bait.taken()
         records = _verify(log)
     except (HostBridgeError, OSError, RuntimeError, TimeoutError) as error:
         remedy = "mend what fails above; if nothing does, run `hermes-runtime --debug doctor`"
-        return failure("round trip", f"a kernel could not make a tool call: {error}", remedy)
+        yield failure("round trip", f"a kernel could not make a tool call: {error}", remedy)
+        return
+    yield _describe(told, records, time.monotonic() - begin)
+    yield from escapes.judge(told.escapes, taken, told.confinement)
+
+
+def _describe(told: _Told, records: int, seconds: float) -> Finding:
+    answer, confinement = told.answer, told.confinement
     if answer["text"] != _TEXT:
         return failure("round trip", f"read_file gave {answer['text']!r}", "report this as a defect")
     facts = {
-        "kernel_start_seconds": round(started, 3),
+        "kernel_start_seconds": round(told.start_seconds, 3),
         "first_call_milliseconds": round(answer["first"] * 1e3, 3),
         "median_call_milliseconds": round(answer["median"] * 1e3, 3),
         "audit_records": records,
         "confinement": confinement,
-        "seconds": round(time.monotonic() - begin, 3),
+        "kernel_limits": told.limits,
+        "seconds": round(seconds, 3),
     }
     times = f"median {answer['median'] * 1e3:.2f} ms, first {answer['first'] * 1e3:.1f} ms"
     text = (
-        f"kernel ready in {started:.2f} s (confinement: {confinement}); {_CALLS} × read_file, {times}; "
+        f"kernel ready in {told.start_seconds:.2f} s (confinement: {confinement}); {_CALLS} × read_file, {times}; "
         f"{records} audit records verified"
     )
     return ok("round trip", text, **facts)
 
 
-def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float, str]:
-    """Run the cell in a kernel of its own. Gives what it printed, how long the kernel took to be ready, and its confinement."""
+def _ask_kernel(workspace: Path, log: Path, escape: str) -> _Told:
+    """Run the two cells in a kernel of their own."""
     from jupyter_client.manager import KernelManager
 
     from host_bridge.provisioning.options import LaunchOptions
@@ -80,21 +114,23 @@ def _call(workspace: Path, log: Path) -> tuple[dict[str, Any], float, str]:
             client.wait_for_ready(timeout=_SECONDS)
             started = time.monotonic() - begin
             provisioner: Any = manager.provisioner
-            return json.loads(_execute(client)), started, provisioner.session.config.confinement
+            config = provisioner.session.config
+            answer = json.loads(_execute(client, _CELL))
+            return _Told(answer, _execute(client, escape), started, config.confinement, config.kernel_limits)
         finally:
             client.stop_channels()
     finally:
         manager.shutdown_kernel(now=False)
 
 
-def _execute(client: Any) -> str:
+def _execute(client: Any, code: str) -> str:
     printed: list[str] = []
 
     def collect(message: dict[str, Any]) -> None:
         if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
             printed.append(message["content"]["text"])
 
-    reply = client.execute_interactive(_CELL, timeout=_SECONDS, output_hook=collect, allow_stdin=False)
+    reply = client.execute_interactive(code, timeout=_SECONDS, output_hook=collect, allow_stdin=False)
     content = reply["content"]
     if content["status"] != "ok":
         raise RuntimeError(f"{content.get('ename', 'aborted')}: {content.get('evalue', '')}")

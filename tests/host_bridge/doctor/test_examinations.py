@@ -81,7 +81,7 @@ def test_the_means_of_confinement_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(confinement, "SECCOMP_ACTIONS", "/nowhere")
     found = by_subject(confinement.examine())
 
-    assert set(found) == {"bubblewrap", "landlock", "seccomp", "confinement"}
+    assert set(found) == {"bubblewrap", "landlock", "seccomp", "confinement", "limits"}
     assert (found["landlock"].status, found["seccomp"].status) == (Status.WARNING, Status.WARNING)
 
 
