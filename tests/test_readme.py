@@ -42,17 +42,19 @@ def test_the_test_command_is_the_one_that_ci_runs() -> None:
 
 
 def test_the_main_job_runs_as_it_stands(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "notebooks", clone / "notebooks")
     command = MAIN_JOB.split(" && ")[-1].replace(".venv/bin", str(BIN))
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
     done = subprocess.run(
-        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
 
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "saved fleet.ipynb"), done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("succeeded in ")
-    executed = json.loads((tmp_path / "fleet.ipynb").read_text())
+    assert done.stdout.endswith("\nsaved fleet.ipynb\n")
+    executed = json.loads((clone / "fleet.ipynb").read_text())
     assert executed["metadata"]["hermes"]["run"]["status"] == "succeeded"
 
 
