@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from host_bridge.cli.boundary import MEANINGS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -101,9 +108,7 @@ def test_the_other_commands_are_understood(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files(page: str) -> None:
     path = ROOT / page
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
@@ -114,3 +119,24 @@ def test_links_lead_to_files(page: str) -> None:
 def test_the_limits_are_told() -> None:
     assert "a cell can reach past the bridge" in README
     assert (ROOT / "docs/images/notebook.png").stat().st_size < 300_000
+
+
+def test_the_architecture_names_the_layers_that_are_kept() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    shown = re.search(r"^    (cli > .*?)\n\n", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE | re.DOTALL)
+
+    assert shown is not None
+    assert [f"host_bridge.{name.strip()}" for name in shown[1].split(">")] == layers
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_rooms_that_pages_name_exist(page: str) -> None:
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / page).read_text())
+    ours = {
+        name for name in named if name.startswith(("hermes_", "host_bridge/", "docs/", "tests/", "notebooks/", "cli/"))
+    }
+
+    assert [
+        name for name in sorted(ours) if not ((ROOT / name).exists() or (ROOT / "host_bridge" / name).exists())
+    ] == []
