@@ -39,6 +39,8 @@ from host_bridge.tools.registry import load_tools
 END_SECONDS = 4.0  # for running calls to stop; a command gets TERM, two seconds, then KILL
 LAST_WORDS_SECONDS = 2.0  # for a host application that is slow to read them
 EXIT_MEMORY = 70  # sysexits' EX_SOFTWARE
+REPORT_SECONDS = 0.05  # a person sees no delay, and a loop of calls is told of in a few messages
+REPORT_BATCH = 256
 MAX_REPORTS = 10_000  # settled calls kept for a host application that doesn't read its channel…
 MAX_UNREAD_BYTES = 256 * 2**10  # …beyond this much already written
 
@@ -58,6 +60,7 @@ class Bridge:
         self._writer = control.Writer(channel)
         self._reports: collections.deque[control.CallSettled] = collections.deque(maxlen=MAX_REPORTS)
         self._questions: dict[str, tuple[threading.Event, list[str]]] = {}
+        self._reported = 0.0
         self._reason = ""
         self._calls = self._denied = 0
         self._session = SessionState(config)
@@ -116,6 +119,7 @@ class Bridge:
         watching = watch_memory(self._config.memory_bytes, self._outgrown)
         self._writer.put(control.Ready(endpoint=self._server.endpoint))
         gc.freeze()  # what was imported lives as long as the process; the collector needn't visit it
+        gc.set_threshold(20_000, 50, 100)  # a call makes no cycles worth looking for every dozen calls
         self._server.run(self._channel.fileno(), self._read_control, self._send_reports)
         watching.set()
         self._finish()
@@ -135,7 +139,7 @@ class Bridge:
             self._server.turn(0.05)
         self._server.close()
         self._close_log()
-        self._send_reports()
+        self._flush_reports()
         self._say_ended()
 
     def _say_ended(self) -> None:
@@ -179,6 +183,7 @@ class Bridge:
             case control.CellStarted():
                 self._session.cell_index = message.index
             case control.CellSettled():
+                self._flush_reports()
                 if self._session.cell_index == message.index:
                     self._session.cell_index = None
                 if message.cancel:
@@ -216,11 +221,23 @@ class Bridge:
             )
         )
 
-    def _send_reports(self) -> None:
-        # Only before waiting: reporting must not stand between a reply and the kernel's next call.
+    def _send_reports(self) -> float | None:
+        """Tell the host application of settled calls, some at a time: telling must not stand between a cell's calls."""
+        if not self._reports:
+            self._writer.flush()
+            return REPORT_SECONDS if self._writer.pending else None
+        due = self._reported + REPORT_SECONDS - time.monotonic()
+        if due > 0 and len(self._reports) < REPORT_BATCH:
+            return due
+        self._flush_reports()
+        return REPORT_SECONDS if self._reports or self._writer.pending else None
+
+    def _flush_reports(self) -> None:
+        self._reported = time.monotonic()
         self._writer.flush()
         while self._reports and self._writer.pending < MAX_UNREAD_BYTES:
-            self._writer.put(self._reports.popleft())
+            batch = [self._reports.popleft() for _ in range(min(REPORT_BATCH, len(self._reports)))]
+            self._writer.put(*batch)
 
     def _record_refusal(self, code: ErrorCode, text: str) -> None:
         try:

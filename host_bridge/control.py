@@ -274,9 +274,9 @@ class Writer:
         """How many bytes are still here."""
         return len(self._unsent)
 
-    def put(self, message: ControlMessage) -> None:
-        """Send a message, now or with a later `flush`."""
-        data = encode(message)
+    def put(self, *messages: ControlMessage) -> None:
+        """Send messages, now or with a later `flush`."""
+        data = b"".join(map(encode, messages))
         with self._lock:
             self._unsent += data
         self.flush()

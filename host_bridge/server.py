@@ -163,14 +163,14 @@ class Server:
 
     # the loop ----------------------------------------------------------------------------------------------------------
 
-    def run(self, control: int, on_control: Callable[[], None], on_idle: Callable[[], None]) -> None:
+    def run(self, control: int, on_control: Callable[[], None], on_idle: Callable[[], float | None]) -> None:
         """Serve until `stop`.
 
         Args:
             control: The control channel's descriptor; looked at before the kernel's messages, so that a cell's mark is
                 known before the cell's calls.
             on_control: Called when it is readable.
-            on_idle: Called before each wait.
+            on_idle: Called before each wait; gives how many seconds it may last before the next call, None for any.
         """
         self._thread = threading.get_ident()
         self._control.register(control, select.POLLIN)
@@ -182,8 +182,8 @@ class Server:
             (self._router, zmq.POLLIN),
         ]
         while not self._stopping:
-            on_idle()
-            ready: set[Any] = {source for source, _ in zmq.zmq_poll(items, self._timeout())}  # type: ignore[arg-type]
+            patience = on_idle()
+            ready: set[Any] = {source for source, _ in zmq.zmq_poll(items, self._timeout(patience))}  # type: ignore[arg-type]
             if control in ready:
                 on_control()
             if self._zap in ready:
@@ -520,15 +520,16 @@ class Server:
 
     # time --------------------------------------------------------------------------------------------------------------
 
-    def _timeout(self) -> int:
+    def _timeout(self, patience: float | None) -> int:
         """Milliseconds to wait for the next event."""
         if self._outbox:
             return 0
         if any(peer.backlog for peer in self._peers.values()):
             return 2
+        longest = 1_000 if patience is None else min(1_000, int(patience * 1000) + 1)
         if not self._deadlines:
-            return 1_000
-        return max(0, min(1_000, int((self._deadlines[0][0] - time.monotonic()) * 1000) + 1))
+            return longest
+        return max(0, min(longest, int((self._deadlines[0][0] - time.monotonic()) * 1000) + 1))
 
     def _keep_time(self) -> None:
         """End the calls whose time is up, and give up on those that were told to stop and did not."""
