@@ -322,7 +322,12 @@ def test_a_clock_that_goes_backwards_harms_nothing(path, monkeypatch):
 def test_fsync_reaches_the_disk_before_append_returns(path, monkeypatch):
     synced = []
     real = os.fdatasync
-    monkeypatch.setattr("host_bridge.audit.log._SYNC", lambda descriptor: (synced.append(path.stat().st_size), real(descriptor)))
+
+    def sync(descriptor: int) -> None:
+        synced.append(path.stat().st_size)
+        real(descriptor)
+
+    monkeypatch.setattr("host_bridge.audit.log._SYNC", sync)
     log = AuditLog.open(path, fsync=True)
     log.append(OPENED)
     log.append(SessionClosed())

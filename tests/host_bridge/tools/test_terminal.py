@@ -423,7 +423,8 @@ class TestArguments:
     def test_what_is_shown_is_what_runs(self, session: Any) -> None:
         call = TOOL.prepare(TOOL.Arguments("git  status  # é"), session)
         call.close()
-        assert call.shown == {"command": "git  status  # é", "workdir": session.workspace, "timeout": 180, "confinement": "host"}
+        shown = {"command": "git  status  # é", "workdir": session.workspace, "timeout": 180, "confinement": "host"}
+        assert call.shown == shown
         assert all(isinstance(resource, CommandResource) for resource in call.resources)
         assert {resource.folder for resource in call.resources} == {session.workspace}
 
