@@ -36,6 +36,8 @@ EXIT_CODES = {
 }
 """Each state a run can end in (`host_bridge.executor.states.State`) has its exit code."""
 
+UNCONFINED = "warning: the kernel was not confined: its cells could do whatever you can, past the policy and the audit log"
+
 _SHOWN_SOURCE_LINES = 12
 _SHOWN_VALUE_CHARACTERS = 80
 
@@ -158,6 +160,8 @@ def summary(result: Mapping[str, Any]) -> str:
         lines.append(_failed_cell(result["failed_cell"]))
     elif result["error"]:
         lines.append(indented(plain(result["error"])))
+    if result["state"] != "not_run" and result["confinement"] == "none":
+        lines.append(UNCONFINED)
     lines += [f"note: {plain(warning)}" for warning in result["warnings"]]
     if result["output_path"] not in (None, "-"):
         lines.append(f"saved {plain(result['output_path'])}")

@@ -81,6 +81,17 @@ def test_a_person_gets_lines_and_a_summary_that_cannot_act_on_the_terminal(machi
     assert "saved out.ipynb" in done.stdout
 
 
+@pytest.mark.parametrize(("configuration", "warns"), [("", False), ("[sandbox]\nbackend = 'none'\n", True)])
+def test_a_run_warns_that_its_kernel_was_not_confined(machine: Machine, configuration: str, warns: bool) -> None:
+    machine.configure(configuration)
+    write(machine.workspace / "in.ipynb", "1")
+
+    done = run("run", "in.ipynb", "out.ipynb")
+
+    assert done.returncode == 0
+    assert ("warning: the kernel was not confined" in done.stdout) == warns
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cancels_the_run_and_what_was_done_is_saved(machine: Machine, number: int, code: int) -> None:
     os.mkfifo(machine.workspace / "begun")
