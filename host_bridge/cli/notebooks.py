@@ -8,7 +8,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, debug_option, json_option
-from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.output import indented, plain, print_json, short, table
 from host_bridge.cli.run_parameters import show_parameters
 from host_bridge.policy.display import one_line
 
@@ -48,7 +48,7 @@ def collect_command(path: str, as_json: bool) -> None:
         return
     for name, scraps in collected.items():
         click.echo(f"{one_line(name)}:")
-        click.echo(indented(table((key, str(value)) for key, value in scraps.items()) or "no scraps"))
+        click.echo(indented(table((key, short(value)) for key, value in scraps.items()) or "no scraps"))
 
 
 @click.command("validate")

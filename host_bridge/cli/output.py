@@ -11,6 +11,7 @@ import click
 
 from host_bridge.policy.display import collapsed, escaped, one_line
 
+_SHORT_CHARACTERS = 80
 _MAX_SHOWN_CHARACTERS = 8192  # the longest command line the policy understands: what is asked about is shown whole
 
 
@@ -41,6 +42,19 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def short(value: Any) -> str:
+    """Give a value in the room of a table's cell."""
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return f"({counted(len(value), 'row')})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _SHORT_CHARACTERS else f"{text[: _SHORT_CHARACTERS - 1]}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """Spell a number of things."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def indented(text: str) -> str:

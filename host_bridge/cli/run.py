@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
-from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.output import counted, indented, plain, print_json, short, table
 from host_bridge.cli.progress import Progress, choose
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
 from host_bridge.cli.rules import rules_text
@@ -36,10 +35,11 @@ EXIT_CODES = {
 }
 """Each state a run can end in (`host_bridge.executor.states.State`) has its exit code."""
 
-UNCONFINED = "warning: the kernel was not confined: its cells could do whatever you can, past the policy and the audit log"
+UNCONFINED = (
+    "warning: the kernel was not confined: its cells could do whatever you can, past the policy and the audit log"
+)
 
 _SHOWN_SOURCE_LINES = 12
-_SHOWN_VALUE_CHARACTERS = 80
 
 
 @click.command("run")
@@ -155,7 +155,7 @@ def summary(result: Mapping[str, Any]) -> str:
     """Tell a person what came of a run."""
     lines = [_headline(result)]
     if result["scraps"]:
-        lines.append(indented(table((name, _short(value)) for name, value in result["scraps"].items())))
+        lines.append(indented(table((name, short(value)) for name, value in result["scraps"].items())))
     if result["failed_cell"]:
         lines.append(_failed_cell(result["failed_cell"]))
     elif result["error"]:
@@ -174,12 +174,8 @@ def _headline(result: Mapping[str, Any]) -> str:
     calls = result["tool_calls"]
     outcomes = [f"{count} {name}" for name, count in calls["by_outcome"].items() if name != "ok"]
     others = f" ({', '.join(outcomes)})" if outcomes else ""
-    counts = f"{_counted(result['cells_executed'], 'cell')}, {_counted(calls['total'], 'tool call')}{others}"
+    counts = f"{counted(result['cells_executed'], 'cell')}, {counted(calls['total'], 'tool call')}{others}"
     return f"{result['state'].replace('_', ' ')} in {result['duration_seconds']:.1f} s: {counts}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _failed_cell(failed: Mapping[str, Any]) -> str:
@@ -187,13 +183,6 @@ def _failed_cell(failed: Mapping[str, Any]) -> str:
     shown = source[:_SHOWN_SOURCE_LINES] + (["…"] if len(source) > _SHOWN_SOURCE_LINES else [])
     code = "\n".join(f"  | {line}" for line in plain("\n".join(shown)).split("\n"))
     return f"cell {failed['index']}:\n{code}\n{indented(plain(failed['ename'] + ': ' + failed['evalue']))}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return f"({_counted(len(value), 'row')})"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= _SHOWN_VALUE_CHARACTERS else f"{text[: _SHOWN_VALUE_CHARACTERS - 1]}…"
 
 
 def _declared(executor: NotebookExecutor, notebook: str) -> dict[str, Parameter]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host_bridge.cli.output import plain, print_json, table
+from host_bridge.cli.output import plain, print_json, short, table
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_json_is_one_document_that_reads_back(capsys: pytest.CaptureFixture[str]
     print_json({"name": "grün", "nested": [1, None]})
 
     assert json.loads(capsys.readouterr().out) == {"name": "grün", "nested": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.94, "0.94"),
+        ("text", "text"),
+        (["a", 1], '["a", 1]'),
+        ([{"a": 1}, {"a": 2}], "(2 rows)"),
+        ("x" * 81, "x" * 79 + "…"),
+    ],
+)
+def test_a_value_fits_into_a_tables_cell(value: object, shown: str) -> None:
+    assert short(value) == shown
