@@ -47,7 +47,11 @@ def run(contestant: str, source: Path, target: Path, limit_seconds: float) -> tu
     started = time.perf_counter()
     # A process of its own for each, so that the peak of children is this one's.
     watcher = subprocess.run(
-        [sys.executable, __file__, "--watch", str(limit_seconds), *command], capture_output=True, text=True, check=True
+        [sys.executable, __file__, "--watch", str(limit_seconds), *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=source.parent,
     )
     seconds = time.perf_counter() - started
     outcome, peak = watcher.stdout.split()
@@ -94,9 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         watch(float(chosen.watch[0]), chosen.watch[1:])
         return
     folder = Path(tempfile.mkdtemp(prefix="hermes-bench-", dir="/tmp"))
-    os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit logs
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit logs; never in the folder a kernel works in
+    workspace = folder / "work"
+    workspace.mkdir()
     try:
-        report(chosen.megabytes, chosen.cells, chosen.limit_seconds, folder)
+        report(chosen.megabytes, chosen.cells, chosen.limit_seconds, workspace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -69,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="hermes-bench-", dir="/tmp"))
-    os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit logs
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit logs; never in the folder a kernel works in
+    workspace = folder / "work"
+    workspace.mkdir()
     try:
-        report(chosen.sizes, chosen.ours_alone, chosen.rounds, folder)
+        report(chosen.sizes, chosen.ours_alone, chosen.rounds, workspace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

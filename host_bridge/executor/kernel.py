@@ -15,7 +15,7 @@ from host_bridge.executor.own_loop import OwnLoop
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
-    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import KernelManager
 
     from host_bridge.provisioning.options import LaunchOptions
@@ -47,11 +47,21 @@ def find_kernel(name: str) -> KernelSpec:
     Raises:
         KernelStartError: It isn't installed.
     """
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    spec, _ = _look_up(name)
+    return spec
 
+
+def _look_up(name: str) -> tuple[KernelSpec, KernelSpecManager]:
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_core.paths import jupyter_path
+
+    # Left to itself it imports all of IPython, to look into one more folder that hardly anybody has.
+    quick = KernelSpecManager(log=_quiet, kernel_dirs=jupyter_path("kernels"))
+    with contextlib.suppress(NoSuchKernel):
+        return quick.get_kernel_spec(name), quick
     specs = KernelSpecManager(log=_quiet)
     try:
-        return specs.get_kernel_spec(name)
+        return specs.get_kernel_spec(name), specs
     except NoSuchKernel:
         installed = ", ".join(sorted(specs.find_kernel_specs())) or "none"
         raise KernelStartError(
@@ -108,12 +118,15 @@ class RunningKernel:
 
         arguments = list(extra_arguments)
         options: dict[str, Any] = {"cwd": cwd} if cwd else {}
-        if is_ours(find_kernel(name)):
+        spec, specs = _look_up(name)
+        if is_ours(spec):
             options["hermes"] = launch
         elif not any(argument.startswith("--HistoryManager") for argument in arguments):
             arguments += _history_in_memory(name)
         loop = OwnLoop()
-        manager = (manager_class or AsyncKernelManager)(kernel_name=name, log=_quiet, **settings)
+        manager = (manager_class or AsyncKernelManager)(
+            kernel_name=name, kernel_spec_manager=specs, log=_quiet, **settings
+        )
         try:
             loop.wait_for(manager.start_kernel, extra_arguments=arguments, **options)
             return cls(manager, loop)
