@@ -51,7 +51,8 @@ class Machine:
     def processes(self) -> dict[int, str]:
         """Give the processes that belong to this machine, the test itself excepted: number to command line.
 
-        A confined kernel's variables tell nothing, so it is known by the folders that are mounted for it.
+        A confined kernel's variables tell nothing, so it is known by the folders that are mounted for it, or by
+        where its temporary files go.
         """
         mark = f"XDG_STATE_HOME={self.root}/state".encode()
         found = {}
@@ -59,12 +60,16 @@ class Machine:
             if not folder.name.isdigit() or int(folder.name) == os.getpid():
                 continue
             with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                if mark in (folder / "environ").read_bytes().split(b"\0") or self._is_confined_by_landlock(folder):
                     found[int(folder.name)] = _command_line(folder)
                 elif self._is_confined_here(folder):
                     found[int(folder.name)] = _command_line(folder)
                     found |= _watcher(folder)
         return found
+
+    def _is_confined_by_landlock(self, folder: Path) -> bool:
+        variables = (folder / "environ").read_bytes().split(b"\0")
+        return any(entry.startswith(f"TMPDIR={self.runtime}/".encode()) for entry in variables)
 
     def _is_confined_here(self, folder: Path) -> bool:
         mounts = folder / "ns" / "mnt"

@@ -104,7 +104,7 @@ class KernelSession:
             self.session = self._new_session()
         self._server_keys = new_keys()
         given = Circumstances(
-            endpoint=self.run.bridge_endpoint,
+            endpoint=self.confinement.bridge_endpoint(self.run.path),
             server_keys=self._server_keys,
             cwd=self._site.cwd,
             kernelspec_profile=self._site.kernelspec_profile,
@@ -112,6 +112,7 @@ class KernelSession:
             notebook_permissions=declared_permissions(self._site.notebook) if self._site.notebook else None,
             interactive=self._prompter is not None,
             confinement=self.confinement.label,
+            dials=self.confinement.dials,
             kernel_limits=self.limiter.describe(),
         )
         config = session_config(self._host, self._options, given, environment)
@@ -133,6 +134,7 @@ class KernelSession:
             server_public_key=self._server_keys[0],
             public_key=public_key,
             secret_key=secret_key,
+            bridge_dials=self.config.dials,
         )
 
     def launch(self, prepared: Mapping[str, Any], connection_file: str) -> Launch:

@@ -187,7 +187,11 @@ class HermesProvisioner(LocalProvisioner):
             descriptors = (*prepared.get("pass_fds", ()), self._lifeline.descriptor)
             return {**prepared, "cmd": list(launch.argv), "env": dict(launch.environment), "pass_fds": descriptors}
         self._start = Start(launch)
-        return {**prepared, "cmd": self._start.argv, **self._start.keywords}
+        keywords = self._start.keywords
+        if not launch.reports:  # no sandbox's first process, with whose end everything in it ends
+            self._lifeline = Lifeline()
+            keywords = {**keywords, "pass_fds": (*keywords["pass_fds"], self._lifeline.descriptor)}
+        return {**prepared, "cmd": self._start.argv, **keywords}
 
     async def _launch(self, cmd: list[str], kwargs: dict[str, Any]) -> KernelConnectionInfo:
         start, self._start = self._start, None
