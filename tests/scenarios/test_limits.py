@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from host_bridge.errors import ConfigurationError
 from host_bridge.limits.limiter import choose
 from host_bridge.provisioning.options import LaunchOptions
 from host_bridge.provisioning.provisioner import HermesProvisioner
+from host_bridge.provisioning.sweep import sweep
 
 READY_SECONDS = 60.0
 RESPONSIVE_SECONDS = 1.0  # a thread that sleeps 10 ms is back by then, however busy the kernel keeps the machine
@@ -238,6 +241,29 @@ def test_a_daemon_ends_with_its_kernel(machine: Machine, backend: str) -> None:
         kernel.close()
 
     machine.wait_until_clean()
+
+
+@pytest.mark.usefixtures("grouped")
+def test_the_groups_of_a_host_that_crashed_are_swept(machine: Machine) -> None:
+    script = (
+        "from jupyter_client.manager import KernelManager\n"
+        "manager = KernelManager(kernel_name='hermes')\nmanager.start_kernel()\n"
+        "print(*manager.provisioner._kernel.limiter.folders, flush=True)\ninput()"
+    )
+    host = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=machine.workspace
+    )
+    assert host.stdout is not None
+    groups = [Path(folder) for folder in host.stdout.readline().split()]
+    assert groups
+    assert all(folder.is_dir() for folder in groups)
+
+    host.kill()
+    host.communicate()
+    sweep()
+
+    assert not any(folder.exists() for folder in groups)
+    machine.wait_until_clean(files=False)
 
 
 @pytest.mark.usefixtures("grouped")
