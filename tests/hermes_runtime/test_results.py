@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import hermes_runtime as hermes
-from hermes_runtime._processes import ProcessList, ProcessLog
 from hermes_runtime._listing import Listing, Record
+from hermes_runtime._processes import ProcessList, ProcessLog
 from hermes_runtime._results import (
     Budget,
     BudgetItem,
