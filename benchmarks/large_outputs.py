@@ -92,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--megabytes", type=int, default=50)
     parser.add_argument("--cells", type=int, default=20)
     parser.add_argument("--limit-seconds", type=float, default=300.0, help="for each run")
+    parser.add_argument(
+        "--shapes", nargs="*", choices=SHAPES, default=list(SHAPES), metavar="SHAPE", help=", ".join(SHAPES)
+    )
     parser.add_argument("--watch", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.watch:
@@ -102,17 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workspace = folder / "work"
     workspace.mkdir()
     try:
-        report(chosen.megabytes, chosen.cells, chosen.limit_seconds, workspace)
+        report(chosen.shapes, chosen.megabytes, chosen.cells, chosen.limit_seconds, workspace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(megabytes: int, cells: int, limit_seconds: float, folder: Path) -> None:
+def report(shapes: Sequence[str], megabytes: int, cells: int, limit_seconds: float, folder: Path) -> None:
     print(f"| {megabytes} MB as | papermill | peak | hermes-runtime run | peak | ratio |")
     print("|---|---:|---:|---:|---:|---:|")
-    for shape, source in SHAPES.items():
+    for shape in shapes:
         notebook = folder / "in.ipynb"
-        make_notebook(notebook, source.format(megabytes=megabytes), cells)
+        make_notebook(notebook, SHAPES[shape].format(megabytes=megabytes), cells)
         ours, our_peak = run("hermes-runtime", notebook, folder / "ours.ipynb", limit_seconds)
         assert ours is not None, "ours did not end in time"
         assert size_of_outputs(folder / "ours.ipynb") >= megabytes * 1_000_000, "outputs are missing"
