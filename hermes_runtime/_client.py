@@ -206,19 +206,10 @@ class Client:
 
     def _advance(self, call: Call, link: Link, now: float) -> None:
         link.leave(call)
-        if not call.is_settled:
-            if call.id == 0:
-                link.try_open(call, now)
-            link.feed(call)
-            link.drain()
-        if call.id == 0 and link.welcome is not None and not call.is_settled:
-            link.try_open(call, now)  # the welcome, or room, has just come
-            link.feed(call)
-            link.drain()
-        while call.upload is not None and link.feed(call):  # on credit that has just come, and is announced only once
-            link.drain()
+        if link.calls or link.queue:  # else nobody has waited, and nothing heard means nothing
+            link.keep_time(now)  # first, since it may take in what the rest has to act on
+        link.serve(call, now)
         self._was_welcome = self._was_welcome or link.welcome is not None
-        link.keep_time(now)
         link.expire(call, now)
         if link.failure is not None and not call.is_settled:
             call.wait_until = now  # it was never sent: a new link may do, the next step tries

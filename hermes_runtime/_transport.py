@@ -60,13 +60,13 @@ class Link:
         ticket: Where to connect and as whom.
         context: The ZeroMQ context to make sockets in.
         connect_seconds: How long the bridge may take to say welcome.
-        leading: The call whose thread polls this link's descriptors, None when nobody does.
 
     Attributes:
         welcome: What the bridge said about the session, None before it did.
         failure: Why the link is dead, None while it isn't.
         calls: The calls sent and not settled, by id.
         queue: Calls that wait for the welcome or for room, in order.
+        leading: The call whose thread polls `descriptors`, None when no thread does.
         followers: Calls whose threads wait while another leads.
         descriptors: What to poll; readable means call `drain`.
     """
@@ -101,32 +101,53 @@ class Link:
 
     # calls -------------------------------------------------------------------------------------------------------------
 
-    def try_open(self, call: Call, now: float) -> None:
-        """Send a call's request if it is its turn and there is room; queue it otherwise."""
-        first = not self.queue or self.queue[0] is call
-        welcome = self.welcome
-        if welcome is None or not first or not self._has_room(call, welcome.limits):
-            if call not in self.queue:
-                if welcome is None and not self.queue:  # nobody has waited until now
-                    self.due = now + self._connect_seconds
+    def serve(self, call: Call, now: float) -> None:
+        """Send all that can be sent for a call now, and take in all that has arrived, until neither leads to more."""
+        self._return_credit(call)
+        if call.id == 0 and not call.is_settled and call not in self.queue:
+            if self.welcome is None and not self.queue:  # nobody has waited until now
+                self.due = now + self._connect_seconds
+            if self.queue or not self._has_room(call):
                 self.queue.append(call)
-            return
+            else:
+                self._open(call, now)
+        self.drain()
+        while call.upload is not None and self._upload(call):
+            self.drain()
+
+    def _open_queued(self) -> bool:
+        """Send the requests there is room for by now; gives whether there were any.
+
+        Whoever makes room does this for all calls: those who wait may be unable to, like the tasks of an event loop whose
+        thread is in a blocking call.
+        """
+        opened = False
+        for call in [*self.queue] if self.queue else ():
+            if self._has_room(call):
+                self.queue.remove(call)
+                self._open(call, time.monotonic())
+                self._upload(call)
+                call.wake()  # from now on it waits for something else, and less long
+                opened = True
+        return opened
+
+    def _has_room(self, call: Call) -> bool:
+        if self.welcome is None or len(self._connection.open_calls) >= self.welcome.limits.open_calls:
+            return False
+        return not call.operation.contents or self._uploads < MAX_UPLOADS
+
+    def _open(self, call: Call, now: float) -> None:
+        assert self.welcome is not None
+        limits = self.welcome.limits
         if not self.calls:  # nobody has waited until now, so nothing heard meant nothing
             self._beats = 0
-            self.due = now + welcome.limits.heartbeat_seconds
+            self.due = now + limits.heartbeat_seconds
         try:
-            self._send_request(call, welcome.limits, now)
+            self._send_request(call, limits, now)
         except LocalProtocolError as error:
             call.error = InvalidToolRequestError(f"the call can't be sent: {error}; pass large content as bytes")
         except HermesError as error:
             call.error = error
-        if self.queue:
-            self.leave_queue(call)
-
-    def _has_room(self, call: Call, limits: Limits) -> bool:
-        if len(self._connection.open_calls) >= limits.open_calls:
-            return False
-        return not call.operation.contents or self._uploads < MAX_UPLOADS
 
     def _send_request(self, call: Call, limits: Limits, now: float) -> None:
         call_id = self._connection.next_id()
@@ -145,25 +166,21 @@ class Link:
             call.deadline += GRACE_SECONDS
             self.calls[call_id] = call
 
-    def feed(self, call: Call) -> bool:
-        """Send what a call's stream needs: credit for what was consumed, and as much of its upload as there is credit.
-
-        Returns:
-            Whether anything of its upload was sent.
-        """
-        sent = False
-        if call.consumed_bytes * 2 >= call.operation.window_bytes and call.consumed_bytes:
+    def _return_credit(self, call: Call) -> None:
+        """Let the bridge send as many bytes more as were consumed, once that is worth a message."""
+        if call.consumed_bytes and call.consumed_bytes * 2 >= call.operation.window_bytes:
             self._send(Credit(id=call.id, bytes=min(call.consumed_bytes, MAX_WINDOW_BYTES)))
             call.consumed_bytes = 0
-        while call.upload is not None and self.failure is None:
-            credit = self._connection.upload_credit(call.id)
-            if not credit:
-                break
-            sent = True
+
+    def _upload(self, call: Call) -> bool:
+        """Send as much of an upload as there is credit for; gives whether that was anything."""
+        sent = False
+        while call.upload is not None and (credit := self._connection.upload_credit(call.id)) and self.failure is None:
             piece = call.upload[: min(credit, self._upload_chunk_bytes())]
             rest = call.upload[len(piece) :]
             self._send(Chunk(id=call.id, stream="body", end=not rest), [piece])
             self._set_upload(call, rest or None)
+            sent = True
         return sent
 
     def _upload_chunk_bytes(self) -> int:
@@ -177,17 +194,12 @@ class Link:
 
     def give_up(self, call: Call) -> None:
         """Forget a call nobody waits for any more, and tell the bridge. Its reply will be dropped by its id."""
-        self.leave_queue(call)
+        with contextlib.suppress(ValueError):
+            self.queue.remove(call)
         if self.calls.pop(call.id, None) is not None:
             self._set_upload(call, None)
             if self.failure is None:
                 self._send(Cancel(id=call.id))
-
-    def leave_queue(self, call: Call) -> None:
-        """Take a call out of the queue and let the next one try."""
-        with contextlib.suppress(ValueError):
-            self.queue.remove(call)
-        self._wake_queue()
 
     def leave(self, call: Call) -> None:
         """Take a call off the list of those whose threads wait, and let another thread lead in its place."""
@@ -201,14 +213,13 @@ class Link:
         if self.leading is None and self.followers:
             next(iter(self.followers)).wake()
 
-    def _wake_queue(self) -> None:
-        if self.queue:
-            self.queue[0].wake()
-
     # the clock ---------------------------------------------------------------------------------------------------------
 
     def keep_time(self, now: float) -> None:
         """Do what is due: give up connecting, ask for a sign of life, or take the bridge for dead."""
+        if now < self.due:
+            return
+        self.drain()  # a process that was stopped for a while finds the answers it believes missing
         if now < self.due or self.failure is not None:
             return
         if self.welcome is None:
@@ -218,9 +229,8 @@ class Link:
         else:
             self._beats += 1
             self.due = now + self.welcome.limits.heartbeat_seconds
-            if self.calls:
-                self._send(Heartbeat())
-                self.drain()
+            self._send(Heartbeat())
+            self.drain()
 
     def expire(self, call: Call, now: float) -> None:
         """Give up on a call whose answer is overdue."""
@@ -239,6 +249,7 @@ class Link:
                 f"{self.welcome.limits.open_calls} open calls and {MAX_UPLOADS} uploads at once"
             )
         self.give_up(call)
+        self.drain()
 
     # the socket --------------------------------------------------------------------------------------------------------
 
@@ -248,10 +259,12 @@ class Link:
             self.drain()
 
     def drain(self) -> None:
-        """Take in everything that has arrived."""
+        """Take in everything that has arrived, and make use of the room that it gives."""
         while self.failure is None:
             ready = zmq_poll(self._polled, 0)
             if not ready:
+                if self.queue and self._open_queued():
+                    continue  # sending may have taken notice of something that arrived
                 return
             if ready[0][0] is not self._dealer:  # what was received before the connection was lost came first
                 self._take_event()
@@ -290,8 +303,6 @@ class Link:
                     call.reply, call.bulk = message, tuple(bulk)
                     self._set_upload(call, None)
                     call.wake()
-                if self.queue:
-                    self._wake_queue()
             case Chunk():
                 call = self.calls.get(message.id)
                 if call is not None:
@@ -323,7 +334,6 @@ class Link:
             return
         self.welcome = welcome
         self._heard()
-        self._wake_queue()
 
     def _say_hello(self) -> None:
         self._send(Hello(versions=(PROTOCOL_VERSION,), client="hermes-runtime (Python)"))
