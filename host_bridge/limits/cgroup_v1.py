@@ -88,27 +88,25 @@ def find() -> tuple[CgroupV1 | None, str]:
     hierarchies = [mount for mount in mounts if mount.version == 1]
     if not hierarchies:
         return None, "not mounted"
-    parents, problem = {}, "none of its controllers is there"
+    places: dict[str, str] = {}
     for kind, controller in CONTROLLERS.items():
         mount = next((mount for mount in hierarchies if controller in mount.controllers), None)
         folder = cgroups.own_folder(mount, membership) if mount else None
-        if folder is None or not Path(folder).is_dir():
-            continue
-        found = cgroups.try_group(CgroupV1({kind: folder}), _show)
-        if found:
-            problem = found
-        else:
-            parents[kind] = folder
-    return (CgroupV1(parents), "") if "memory" in parents or "processes" in parents else (None, problem)
+        if folder is not None and Path(folder).is_dir():
+            places[kind] = folder
+    mechanism, problem = _try(places)
+    if problem:  # one controller may be closed to us and the others open
+        places = {kind: folder for kind, folder in places.items() if not _try({kind: folder})[1]}
+        mechanism = CgroupV1(places)
+    return (mechanism, "") if places.keys() & {"memory", "processes"} else (None, problem)
 
 
-def _show(group: cgroups.Group) -> str:
-    """Print the limits of the group that the shell really is in: its folder lists the shell."""
+def _try(places: Mapping[str, str]) -> tuple[CgroupV1, str]:
+    mechanism = CgroupV1(places)
+    return mechanism, cgroups.try_group(mechanism, _files) if places else "none of its controllers is there"
+
+
+def _files(group: cgroups.Group) -> list[str]:
     assert isinstance(group, CgroupV1Group)
-    return "; ".join(
-        f'grep -qx $$ "{folder}/cgroup.procs" && cat "{folder}/{name}"' if folder else "echo -"
-        for folder, name in (
-            (group.folder("memory"), "memory.limit_in_bytes"),
-            (group.folder("processes"), "pids.max"),
-        )
-    )
+    names = {"memory": "memory.limit_in_bytes", "processes": "pids.max"}
+    return [f"{folder}/{name}" for kind, name in names.items() if (folder := group.folder(kind))]

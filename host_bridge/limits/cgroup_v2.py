@@ -87,7 +87,7 @@ def find(named: str = "") -> tuple[CgroupV2 | None, str]:
         if not {"memory", "processes"} <= kinds:
             continue
         mechanism = CgroupV2(parent, kinds)
-        problem = cgroups.try_group(mechanism, _show)
+        problem = cgroups.try_group(mechanism, _files)
         if not problem:
             return mechanism, ""
     return None, problem
@@ -108,6 +108,6 @@ def _turn_on(folder: str) -> None:
             continue  # what is missing afterwards is reported
 
 
-def _show(group: cgroups.Group) -> str:
+def _files(group: cgroups.Group) -> list[str]:
     [folder] = group.folders
-    return f'grep -qx $$ "{folder}/cgroup.procs" && cat "{folder}/memory.max" "{folder}/pids.max"'
+    return [f"{folder}/memory.max", f"{folder}/pids.max"]

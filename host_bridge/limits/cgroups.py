@@ -28,6 +28,11 @@ TRIAL_MEMORY_BYTES = 64 * 2**20
 TRIAL_PROCESSES = 8
 
 _ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 78; shift; done; shift; exec "$@"'
+# For each file: its first line, if the shell is in the group whose file it is. Nothing but the shell is started.
+_SHOW = """
+is_in() { while read -r number; do [ "$number" = $$ ] && return; done < "$1/cgroup.procs"; return 1; }
+for file; do is_in "${file%/*}" && read -r value < "$file" && echo "$value" || exit 1; done
+"""
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _POLL_SECONDS = 0.002
 
@@ -263,20 +268,20 @@ def read_counter(path: str, name: str) -> int:
     return next((int(value) for key, _, value in (line.partition(" ") for line in lines) if key == name), 0)
 
 
-def try_group(mechanism: Mechanism, shows: Callable[[Group], str]) -> str:
+def try_group(mechanism: Mechanism, files: Callable[[Group], Sequence[str]]) -> str:
     """Start something harmless in a group, and look whether it is in there and limited. Gives the problem, empty if it is.
 
     Args:
         mechanism: Makes the group.
-        shows: Gives a shell command that prints two lines, the limits of memory and of processes in force for the shell.
+        files: Gives those of the group that hold its limits of memory and of processes, as far as it has them.
     """
     group = mechanism.group(f"{NAME_PREFIX}trial-{os.getpid()}", TRIAL_LIMITS)
-    expected = [str(TRIAL_MEMORY_BYTES) if "memory" in mechanism.kinds else "-"]
-    expected.append(str(TRIAL_PROCESSES) if "processes" in mechanism.kinds else "-")
+    expected = [str(TRIAL_MEMORY_BYTES)] * ("memory" in mechanism.kinds)
+    expected += [str(TRIAL_PROCESSES)] * ("processes" in mechanism.kinds)
     try:
         group.make()
         tried = subprocess.run(
-            [*group.prefix, "/bin/sh", "-c", shows(group)],
+            [*group.prefix, "/bin/sh", "-c", _SHOW, "show", *files(group)],
             env={"PATH": "/usr/bin:/bin", **group.variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -103,7 +103,7 @@ def find() -> tuple[SystemdScope | None, str]:
     if not parent:
         return None, "the service manager starts no scope"
     mechanism = SystemdScope(program, of_user=of_user, parent=parent, variables=variables)
-    problem = cgroups.try_group(mechanism, _show)
+    problem = cgroups.try_group(mechanism, _files)
     return (None, problem) if problem else (mechanism, "")
 
 
@@ -122,6 +122,6 @@ def _find_parent(program: str, *, of_user: bool, variables: Mapping[str, str]) -
     return f"{_TREE}{os.path.dirname(path)}" if path.endswith(f"/{name}.scope") else ""  # noqa: PTH120
 
 
-def _show(group: cgroups.Group) -> str:
+def _files(group: cgroups.Group) -> list[str]:
     [folder] = group.folders
-    return f'grep -qx $$ "{folder}/cgroup.procs" && cat "{folder}/memory.max" "{folder}/pids.max"'
+    return [f"{folder}/memory.max", f"{folder}/pids.max"]
