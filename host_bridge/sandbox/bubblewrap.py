@@ -180,7 +180,8 @@ def _system(system: Mapping[str, str | None], *, share_network: bool) -> list[st
 def _temporary(spec: SandboxSpec) -> list[str]:
     size = str(spec.temporary_bytes)
     return [
-        *("--proc", "/proc"),
+        # Read-only as a whole: /proc/sys belongs to root, whom nothing but Landlock would keep from the system's settings.
+        *("--proc", "/proc", "--remount-ro", "/proc"),
         *("--dev", "/dev"),
         *("--size", size, "--tmpfs", "/tmp"),
         *("--size", size, "--tmpfs", "/dev/shm"),

@@ -312,6 +312,13 @@ def test_landlock_holds_where_the_mounts_alone_would_let_through(attack: Attack)
     assert attack.results["S7_links_among_the_channels"]["loot"] == []
 
 
+@pytest.mark.parametrize("place", ["/", "/proc", "/usr", "/run/hermes/b", "{python}"])
+def test_the_mounts_hold_without_landlock_too(attack: Attack, place: str) -> None:
+    place = place.format(python=sys.base_prefix if not sys.base_prefix.startswith("/usr") else "/usr")
+    mount = next(line for line in attack.seen["mounts"].splitlines() if line.split()[4] == place)
+    assert mount.split()[5].startswith("ro,nosuid,nodev")
+
+
 def test_the_confined_kernel_does_its_work(attack: Attack) -> None:
     assert attack.printed["tool"] == "hello"
     assert attack.printed["data"] == "a,b\n"
