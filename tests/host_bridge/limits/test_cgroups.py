@@ -199,3 +199,22 @@ def test_a_group_that_cannot_be_made_says_how_to_do_without() -> None:
 
     with pytest.raises(SandboxError, match="rlimits"):
         group.make()
+
+
+def test_a_group_of_version_2_is_entered_and_ends_with_what_is_in_it(name: str) -> None:
+    found, membership = cgroups.this_machine()
+    mount = next((mount for mount in found if mount.version == 2), None)
+    parents = cgroups.places(mount, membership) if mount else []
+    parent = next((folder for folder in parents if os.access(f"{folder}/cgroup.procs", os.W_OK)), None)
+    if parent is None:
+        pytest.skip("no group of version 2 may be written here")
+    group = CgroupV2(parent, frozenset()).group(name, LIMITS)  # without limits: no controller need be on
+    process = start(group, "/bin/sh", "-c", "setsid sleep 600 & echo forked; wait")
+    assert process.stdout is not None
+    process.stdout.readline()
+
+    assert len(cgroups.members(group.folders[0])) >= 2
+    assert process.pid in cgroups.end_groups(group.folders)
+    assert not Path(group.folders[0]).exists()
+    assert process.wait() == -9
+    process.stdout.close()
