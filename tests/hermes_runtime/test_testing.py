@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +140,18 @@ def test_another_process_finds_the_host_by_its_environment() -> None:
         code = "import hermes_runtime as hermes; print(hermes.call('echo', word='from afar'))"
         ran = subprocess.run([sys.executable, "-c", code], env=host.environment(), capture_output=True, text=True)
         assert (ran.stdout, ran.returncode) == ("from afar\n", 0)
+
+
+def test_the_example_of_the_documentation_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})
+
+
+def test_a_host_can_be_played_that_dies_or_ends() -> None:
+    for play in (FakeHost.crash, FakeHost.end):
+        with FakeHost({"echo": lambda word: word}) as host:
+            assert hermes.call("echo", word="x") == "x"
+            play(host)
+            with pytest.raises(hermes.BridgeUnavailableError):
+                hermes.call("echo", word="y")
