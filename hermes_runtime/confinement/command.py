@@ -33,10 +33,8 @@ def main(started: int, file: str) -> None:
         environment = dict(pair.split(b"=", 1) for pair in _list(fields))
         words = _list(fields)
         rules = _list(fields)
-        # TERM was ignored until here, so that what tells the command to end leaves its sandbox standing; Python ignores the
-        # others.
-        for number in (_signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ):
-            _signal.signal(number, _signal.SIG_DFL)
+        # Ignored until here, so that what tells the command to end leaves its sandbox standing.
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         os.chdir(folder)
         _check_folder(identity)
         if ruleset:
@@ -44,9 +42,19 @@ def main(started: int, file: str) -> None:
     except (OSError, ValueError, StopIteration, RuntimeError) as error:
         print(f"the command could not be confined: {error}", file=sys.stderr)
         raise SystemExit(EXIT_NOT_CONFINED) from None
-    os.write(started, b"1")
-    os.close(started)
+    _say_started(started)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # which Python ignores
+        _signal.signal(number, _signal.SIG_DFL)
     _become(shell, line, search_path, words, environment)
+
+
+def _say_started(descriptor: int) -> None:
+    try:
+        os.write(descriptor, b"1")
+    except BrokenPipeError:
+        return  # nobody asks, as for a command in the background
+    finally:
+        os.close(descriptor)
 
 
 def _list(fields) -> list[bytes]:  # type: ignore[no-untyped-def]  # an annotation would cost an import

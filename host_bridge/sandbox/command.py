@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from hermes_protocol.confinement import CompiledPlan, ConfinementPlan, LandlockPlan
+from hermes_protocol.confinement import CompiledPlan, ConfinementPlan, LandlockPlan, PathRule
 from host_bridge.sandbox import bubblewrap
 from host_bridge.sandbox.spec import Launch, SandboxSpec
 
@@ -87,7 +87,8 @@ def launch(spec: SandboxSpec, command: Command, compiled: CompiledPlan, machine:
 
 def plan(spec: SandboxSpec, *, minimum_landlock: int = 1) -> ConfinementPlan:
     """Give what a command's process takes from itself inside of the namespaces."""
-    paths = tuple(bubblewrap.path_rules(spec))
+    # Its terminal, if it has one, is its own; without one /dev/tty can't be opened.
+    paths = (*bubblewrap.path_rules(spec), PathRule("/dev/tty", "terminal"))
     return ConfinementPlan(
         backend="bubblewrap",
         landlock=LandlockPlan(minimum_abi=minimum_landlock, paths=paths) if minimum_landlock else None,
