@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from host_bridge.errors import SandboxError
 from host_bridge.rundirs.rundir import remove_anything
+from host_bridge.sandbox.inputs import Inputs
 from host_bridge.sandbox.spec import Launch
 
 REPORT_SECONDS = 20.0  # bubblewrap reports within milliseconds
@@ -48,16 +49,10 @@ class Start:
         self._descriptors: list[int] = []
         self._reports = launch.reports
         self._report_reader, report_writer = self._pipe()
-        numbers = {"info": str(report_writer)}
-        for name, content in launch.inputs.items():
-            if name != "arguments":
-                numbers[name] = str(self._memory_file(name, content))
         for path, content in launch.files.items():
             self._write_file(path, content)
-        if "arguments" in launch.inputs:
-            parts = [_fill(part, numbers) for part in launch.inputs["arguments"].decode().split("\0")]
-            numbers["arguments"] = str(self._memory_file("arguments", "\0".join(parts).encode()))
-        self.argv = [_fill(part, numbers) for part in launch.argv]
+        self._inputs = Inputs(launch, {"info": report_writer})
+        self.argv = self._inputs.argv
         self._output_reader, self._output_writer = self._pipe()
         self.keywords: dict[str, Any] = {
             "env": dict(launch.environment),
@@ -66,7 +61,7 @@ class Start:
             # Pipes, never the host's own files: those could be opened again through /proc/self/fd and read or cut short.
             "stdout": self._output_writer,
             "stderr": self._output_writer,
-            "pass_fds": tuple(self._descriptors),
+            "pass_fds": (*self._inputs.descriptors, *self._descriptors),
         }
         self.output = Drain()
 
@@ -116,21 +111,13 @@ class Start:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
 
-    def _memory_file(self, name: str, content: bytes) -> int:
-        descriptor = os.memfd_create(f"hermes-{name.replace(' ', '-')}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self._descriptors.append(descriptor)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return descriptor
-
     def _pipe(self) -> tuple[int, int]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self._descriptors.append(writer)
         return reader, writer
 
     def _close_given(self) -> None:
+        self._inputs.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -172,8 +159,3 @@ class Drain:
                 if self._forwarded < MAX_FORWARDED_OUTPUT:
                     self._forwarded += len(piece)
                     _log.info("kernel: %s", piece.decode(errors="replace").rstrip())
-
-
-def _fill(part: str, numbers: dict[str, str]) -> str:
-    # Only a part that is a placeholder as a whole: a path or a variable's value may hold braces of its own.
-    return numbers.get(part[1:-1], part) if part[:1] == "{" and part[-1:] == "}" else part
