@@ -11,6 +11,7 @@ import itertools
 import os
 import stat
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +44,8 @@ class Destination(Protocol):
 class LocalFile:
     """A path on this machine. A link is followed, so what it points to is replaced, not the link.
 
+    That is found out once. The folder may lie in a kernel's workspace, and what its path leads to later is the kernel's choice.
+
     Raises:
         OutputError: Nothing can be written there.
     """
@@ -50,10 +53,12 @@ class LocalFile:
     def __init__(self, path: str) -> None:
         self._shown = path
         self._path = os.path.realpath(path)
-        self._folder, self._name = os.path.split(self._path)
+        folder, self._name = os.path.split(self._path)
         self._is_special = _check_writable(path, self._path)
         if not self._is_special:
-            _sweep(self._folder, self._name)
+            _sweep(folder, self._name)
+            self._folder = _open_folder(folder)
+            weakref.finalize(self, os.close, self._folder)
 
     def write(self, pieces: Iterable[bytes], *, last: bool) -> None:
         """Replace the file."""
@@ -61,7 +66,7 @@ class LocalFile:
             if not self._is_special:
                 self._replace(pieces, last)
             elif last:  # a pipe or a device keeps what it is given: give it one notebook
-                with open(self._path, "wb") as stream:
+                with open(os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as stream:
                     stream.writelines(pieces)
         except OSError as error:
             raise OutputError(
@@ -69,8 +74,9 @@ class LocalFile:
             ) from error
 
     def _replace(self, pieces: Iterable[bytes], last: bool) -> None:
-        beside = os.path.join(self._folder, f".{self._name}.{os.getpid()}-{next(_numbers)}{_SUFFIX}")  # noqa: PTH118
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        beside = f".{self._name}.{os.getpid()}-{next(_numbers)}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(beside, flags, 0o666, dir_fd=self._folder)
         try:
             with open(descriptor, "wb") as stream:
                 self._keep_mode(descriptor)
@@ -78,15 +84,24 @@ class LocalFile:
                 if last:
                     stream.flush()
                     os.fsync(descriptor)
-            os.replace(beside, self._path)  # noqa: PTH105
+            os.replace(beside, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(beside)  # noqa: PTH108
+                os.unlink(beside, dir_fd=self._folder)
             raise
 
     def _keep_mode(self, descriptor: int) -> None:
         with contextlib.suppress(OSError):
-            os.fchmod(descriptor, stat.S_IMODE(os.stat(self._path).st_mode))  # noqa: PTH116
+            status = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):  # a link's mode is no file's
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+
+
+def _open_folder(folder: str) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be written, though not listed
+        return os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _check_writable(shown: str, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,51 @@ def test_declared_none_starts_without_any_means(
     machine.wait_until_clean()
     (log,) = machine.audit.iterdir()
     assert '"confinement":"none"' in log.read_text().splitlines()[0]
+
+
+@pytest.mark.slow
+def test_the_output_goes_where_it_was_to_go_whatever_the_kernel_makes_of_its_folder(machine: Machine) -> None:
+    victim = machine.root / "victim"
+    output = machine.workspace / "out" / "out.ipynb"
+    victim.mkdir()
+    output.parent.mkdir()
+    swap = f"import os; os.rename('out', 'away'); os.symlink({str(victim)!r}, 'out')"
+    path = save(machine.workspace / "in.ipynb", swap, "print(2)")
+    result = NotebookExecutor().execute(path, output, kernel_name="hermes")
+    assert result["status"] == "success"
+    assert list(victim.iterdir()) == []
+    assert (machine.workspace / "away" / "out.ipynb").exists()
+    machine.wait_until_clean()
+
+
+# gaps that are known, kept in view: docs/security.md names them ---------------------------------------------------------------
+
+GAPS = {
+    "nested-names": "open('sub/.git/hooks/pre-commit', 'w').write('x')",
+    "replaced-file": "open('AGENTS.md', 'a').write('evil')",
+    "sockets-in-workspace": "import socket; s = socket.socket(socket.AF_UNIX); s.connect('agent'); s.close()",
+    "links-for-the-host": "import os; os.symlink('/etc/passwd', 'looks-harmless.csv')",
+    "folder-names": "assert any('/run/hermes-' in line for line in open('/proc/self/mountinfo'))",
+}
+
+
+@pytest.mark.slow
+def test_the_known_gaps_are_those_that_are_written_down(machine: Machine) -> None:
+    (machine.workspace / "sub" / ".git" / "hooks").mkdir(parents=True)
+    agents = machine.workspace / "AGENTS.md"
+    agents.write_text("be good")
+    replace = "try: open('AGENTS.md', 'a')\nexcept OSError: hermes.write_file('request', 'replace it')\nelse: raise AssertionError"
+
+    def on_call(call: object) -> None:
+        new = machine.workspace / "new"  # as an editor on the host saves
+        new.write_text("be better")
+        new.replace(agents)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(machine.workspace / "agent"))
+        listener.listen()
+        result = run(machine, replace, *GAPS.values(), on_call=on_call)
+    assert result["status"] == "success", result
+    assert agents.read_text() == "be betterevil"
+    documented = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    assert [name for name in GAPS if f"- **{name}**" not in documented] == []
