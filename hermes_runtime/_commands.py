@@ -32,6 +32,8 @@ class TerminalResult:
         duration_seconds: How long it ran.
         stdout_bytes: How many bytes it wrote there; `stderr_bytes` likewise.
         stdout_omitted: How many of them are not kept here; `stderr_omitted` likewise.
+        confinement: Where it ran: `"host"`, or `"workspace"` for a sandbox that has the workspace.
+        network: What network a sandbox gave it: `"none"`, or `"full"` for the host's; empty where it ran on the host.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class TerminalResult:
         stderr_bytes: int = 0,
         stdout_omitted: int = 0,
         stderr_omitted: int = 0,
+        confinement: str = "",
+        network: str = "",
     ) -> None:
         self.command = command
         self.exit_code = exit_code
@@ -53,6 +57,8 @@ class TerminalResult:
         self.stderr_bytes = stderr_bytes
         self.stdout_omitted = stdout_omitted
         self.stderr_omitted = stderr_omitted
+        self.confinement = confinement
+        self.network = network
         self._parts = parts
 
     @property
@@ -114,8 +120,17 @@ class TerminalResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""
-        counts = ("exit_code", "duration_seconds", "stdout_bytes", "stderr_bytes", "stdout_omitted", "stderr_omitted")
-        plain = {"command": self.command, **{name: getattr(self, name) for name in counts}}
+        facts = (
+            "exit_code",
+            "duration_seconds",
+            "stdout_bytes",
+            "stderr_bytes",
+            "stdout_omitted",
+            "stderr_omitted",
+            "confinement",
+            "network",
+        )
+        plain = {"command": self.command, **{name: getattr(self, name) for name in facts}}
         return {**plain, "stdout": self.stdout, "stderr": self.stderr}
 
     def __eq__(self, other: object) -> bool:
@@ -142,6 +157,8 @@ class _Ended(msgspec.Struct, frozen=True):
     stderr_bytes: int = 0
     stdout_omitted: int = 0
     stderr_omitted: int = 0
+    confinement: str = ""
+    network: str = ""
 
 
 class CommandOperation(Operation[TerminalResult]):
