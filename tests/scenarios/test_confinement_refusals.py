@@ -275,7 +275,11 @@ def test_the_known_gaps_are_those_that_are_written_down(machine: Machine) -> Non
     (machine.workspace / "sub" / ".git" / "hooks").mkdir(parents=True)
     agents = machine.workspace / "AGENTS.md"
     agents.write_text("be good")
-    replace = "try: open('AGENTS.md', 'a')\nexcept OSError: hermes.write_file('request', 'replace it')\nelse: raise AssertionError"
+    replace = (
+        "try: open('AGENTS.md', 'a')\n"
+        "except OSError: hermes.write_file('request', 'replace it')\n"
+        "else: raise AssertionError"
+    )
 
     def on_call(call: object) -> None:
         new = machine.workspace / "new"  # as an editor on the host saves
