@@ -275,7 +275,7 @@ def test_the_known_gaps_are_those_that_are_written_down(machine: Machine) -> Non
     (machine.workspace / "sub" / ".git" / "hooks").mkdir(parents=True)
     agents = machine.workspace / "AGENTS.md"
     agents.write_text("be good")
-    replace = (  # noqa: E501 - one row of a table
+    replace = (
         "try: open('AGENTS.md', 'a')\n"
         "except OSError: hermes.write_file('request', 'replace it')\n"
         "else: raise AssertionError"
