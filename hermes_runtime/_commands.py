@@ -197,7 +197,9 @@ class CommandOperation(Operation[TerminalResult]):
         """Give a timeout what there was until then."""
         error = super().fail(error, welcome)
         if isinstance(error, ToolTimeoutError):
-            sizes = {f"{name}_bytes": sum(len(d) for s, d in self._parts if s == name) for name in _STREAMS}
+            sizes: dict[str, Any] = {
+                f"{name}_bytes": sum(len(d) for s, d in self._parts if s == name) for name in _STREAMS
+            }
             error.result = TerminalResult(
                 self.arguments["command"], self._parts, duration_seconds=self.arguments["timeout"], **sizes
             )

@@ -7,12 +7,14 @@ completion stay quick, and `policy check` doesn't load Jupyter.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 
 import click
 
 from host_bridge.cli.boundary import MEANINGS, run_command, show_version
 from host_bridge.cli.options import debug_option
+from host_bridge.errors import SandboxError
 
 COMMANDS = {
     "run": "run",
@@ -64,6 +66,11 @@ def hermes_runtime() -> None:
     hermes-runtime run report.ipynb out.ipynb -p days 7    execute a notebook
     hermes-runtime doctor                                  see whether this machine can
     """
+    if sys.platform == "win32":
+        # Before a command imports what it works with, of which Windows lacks parts.
+        from host_bridge.sandbox.probing import UNSUPPORTED
+
+        raise SandboxError(UNSUPPORTED[sys.platform])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ SECCOMP_ACTIONS = "/proc/sys/kernel/seccomp/actions_avail"
 
 def examine() -> Iterator[Finding]:
     """Look at bubblewrap, Landlock and seccomp, and at what the configuration makes of them."""
-    yield bubblewrap()
-    yield landlock()
-    yield seccomp()
+    if sys.platform == "linux":  # elsewhere there is none of them to miss
+        yield bubblewrap()
+        yield landlock()
+        yield seccomp()
     try:
         config = load_config()
     except ConfigurationError:
@@ -57,7 +59,8 @@ def in_force(config: HostConfig) -> Finding:
     try:
         label = decide_confinement(config.sandbox).label
     except SandboxError as error:
-        return failure("confinement", str(error), INSTALL_BUBBLEWRAP)
+        elsewhere = "run it on Linux, or declare that kernels are not confined"
+        return failure("confinement", str(error), INSTALL_BUBBLEWRAP if sys.platform == "linux" else elsewhere)
     if label != "none":
         return ok("confinement", f"kernels are confined: {label}", backend=label)
     return warning(

@@ -8,9 +8,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from host_bridge.config import HostConfig, load_config
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError
+from host_bridge.sandbox.probing import INSTALL_BUBBLEWRAP, probe
+from host_bridge.tools.terminal_settings import TerminalSettings
 
 _PROVIDERS = "host_bridge.tools.web.providers"
 
@@ -29,6 +33,7 @@ def examine() -> Iterator[Finding]:
     except ConfigurationError:
         config = HostConfig()  # `places` has reported it
     yield policy(config)
+    yield commands(config)
     yield search_provider(config)
     yield program("rg", "search_files is slower without it", "install ripgrep: `apt-get install ripgrep`")
 
@@ -45,6 +50,26 @@ def policy(config: HostConfig) -> Finding:
         return failure("policy", str(error), "correct it; `hermes-runtime policy check` shows where", path=error.path)
     files = "".join(f", {path}" for _, path in paths)
     return ok("policy", f"profile {config.session.profile}{files}", profile=config.session.profile)
+
+
+def commands(config: HostConfig) -> Finding:
+    """Say where allowed commands run, and whether they can run there."""
+    try:
+        settings = msgspec.convert(config.tools.get("terminal", {}), type=TerminalSettings)
+    except msgspec.ValidationError as error:
+        return failure(
+            "terminal", f"its settings can't be used: {error}", "correct [tools.terminal] in the configuration"
+        )
+    if settings.confinement == "host":
+        return ok("terminal", "commands the policy allows run on the host, with your rights", confinement="host")
+    found = probe("bubblewrap")
+    if not found.works:
+        remedy = f'{INSTALL_BUBBLEWRAP}, or set confinement = "host" in [tools.terminal] of the configuration'
+        return failure("terminal", f"commands are to be confined and can't be: {found.problem}", remedy)
+    exceptions = f", but for {len(settings.host_for)} patterns" if settings.host_for else ""
+    network = settings.network + (f", full for {len(settings.network_for)} patterns" if settings.network_for else "")
+    said = f"commands are confined to the workspace{exceptions}; network: {network}"
+    return ok("terminal", said, confinement="workspace", network=settings.network)
 
 
 def search_provider(config: HostConfig) -> Finding:

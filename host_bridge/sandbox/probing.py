@@ -16,7 +16,20 @@ from host_bridge.sandbox.spec import BACKENDS, Backend
 PROBE_SECONDS = 10.0
 INSTALL_BUBBLEWRAP = "install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap)"
 
+UNSUPPORTED = {
+    "darwin": (
+        "kernels and commands can't be confined on macOS: the profile for it (host_bridge/sandbox/seatbelt.py) has not been "
+        "run on a Mac, and a sandbox nobody has tried is not relied on; use a Linux virtual machine or container"
+    ),
+    "win32": "this program doesn't run on Windows: there is nothing here that confines; use WSL 2, where it is on Linux",
+}
+"""What there is to say about other systems, by `sys.platform`."""
+
 _SYSTEM_BUBBLEWRAP = "/usr/bin/bwrap"  # the one that distributions' security modules make an exception for
+_DECLARE_NONE = (
+    "To run kernels unconfined all the same, so that a cell can do whatever you can, say so: "
+    'backend = "none" under [sandbox] in the configuration'
+)
 _TRIAL = (
     *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
     *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"),
@@ -57,6 +70,8 @@ def choose(wish: str) -> Backend:
     Raises:
         SandboxError: The one wished for doesn't work, or none does; says what to do.
     """
+    if wish != "none" and sys.platform in UNSUPPORTED:
+        raise SandboxError(f"{UNSUPPORTED[sys.platform]}. {_DECLARE_NONE}")
     if wish in BACKENDS:
         finding = probe(wish)
         if not finding.works:
@@ -68,10 +83,7 @@ def choose(wish: str) -> Backend:
         if finding.works:
             return backend
     problems = "; ".join(f"{backend}: {finding.problem}" for backend, finding in findings.items())
-    raise SandboxError(
-        f"the kernel can't be confined here ({problems}). To run it unconfined all the same, so that a cell can do whatever "
-        'you can, say so: backend = "none" under [sandbox] in the configuration'
-    )
+    raise SandboxError(f"the kernel can't be confined here ({problems}). {_DECLARE_NONE}")
 
 
 def landlock_version() -> int:
@@ -88,7 +100,7 @@ def landlock_version() -> int:
 
 def _probe_bubblewrap() -> Finding:
     if sys.platform != "linux":
-        return Finding(works=False, problem="it needs Linux")
+        return Finding(works=False, problem=UNSUPPORTED.get(sys.platform, "it needs Linux"))
     program = _SYSTEM_BUBBLEWRAP if Path(_SYSTEM_BUBBLEWRAP).exists() else shutil.which("bwrap")
     if program is None:
         return Finding(works=False, problem=f"bwrap is not installed; {INSTALL_BUBBLEWRAP}")

@@ -83,3 +83,16 @@ def test_a_closed_pipe_is_no_error_message() -> None:
     _, err = process.communicate(timeout=30)
 
     assert (process.returncode, err) == (141, b"")
+
+
+def test_windows_is_told_at_once_that_nothing_here_confines() -> None:
+    code = (
+        "import sys; from host_bridge.cli import main; sys.platform = 'win32'; code = main(['doctor']); "
+        "assert 'host_bridge.doctor' not in sys.modules; sys.exit(code)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 6
+    assert "doesn't run on Windows" in done.stderr
+    assert "WSL" in done.stderr

@@ -14,6 +14,7 @@ from host_bridge.config import HostConfig, SandboxSettings
 from host_bridge.doctor import Finding, Status, confinement, kernels, packages, places, tools
 from host_bridge.doctor import examine as examine_all
 from host_bridge.errors import SandboxError
+from host_bridge.sandbox import probing
 
 
 def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
@@ -83,6 +84,29 @@ def test_the_means_of_confinement_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert set(found) == {"bubblewrap", "landlock", "seccomp", "confinement", "limits"}
     assert (found["landlock"].status, found["seccomp"].status) == (Status.WARNING, Status.WARNING)
+
+
+def test_where_commands_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(**settings: object) -> Finding:
+        return tools.commands(HostConfig(tools={"terminal": settings}))
+
+    assert (found().status, found().facts["confinement"]) == (Status.OK, "host")
+    assert found(confinement="elsewhere").status is Status.FAILURE
+    monkeypatch.setattr(tools, "probe", lambda backend: probing.Finding(works=True))
+    confined = found(confinement="workspace", network_for=["git ls-remote *"])
+    assert (confined.status, confined.facts["confinement"]) == (Status.OK, "workspace")
+    assert "full for 1 patterns" in confined.text
+    monkeypatch.setattr(tools, "probe", lambda backend: probing.Finding(works=False, problem="it is gone"))
+    assert found(confinement="workspace").status is Status.FAILURE
+    assert "bubblewrap" in found(confinement="workspace").remedy
+
+
+def test_another_system_is_named_instead_of_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement.sys, "platform", "darwin")
+    subjects = by_subject(confinement.examine())
+    assert "bubblewrap" not in subjects
+    assert subjects["confinement"].status is Status.FAILURE
+    assert "has not been run on a Mac" in subjects["confinement"].text
 
 
 def test_places_are_usable_in_a_fresh_home(home: Path) -> None:
