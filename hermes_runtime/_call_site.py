@@ -17,7 +17,7 @@ def call_site() -> CallSite | None:
     if module is None:
         return None
     shell = module.ZMQInteractiveShell._instance
-    if shell is None:
+    if not isinstance(shell, module.ZMQInteractiveShell):  # IPython in a terminal is the `_instance` of this class too
         return None
     parent = shell.parent_header
     header = parent.get("header", parent)

@@ -35,23 +35,25 @@ class Deferral:
         passing: While true, interrupts go through to the handler at once: for code that isn't ours.
     """
 
-    __slots__ = ("_handler", "_noted", "_outer", "_waker", "passing")
+    __slots__ = ("_handler", "_is_active", "_noted", "_outer", "_waker", "passing")
 
     def __init__(self, waker: Waker | None = None) -> None:
         self._waker = waker
         self._handler: Handler | None = None
         self._outer: Deferral | None = None
+        self._is_active = False
         self._noted = 0
         self.passing = False
 
     def __enter__(self) -> Deferral:
         global _current
         if threading.get_ident() == _main_thread:
-            handler = _signal.getsignal(_SIGINT)
+            handler = _real_handler()
             if callable(handler):  # SIG_DFL, SIG_IGN and handlers of C code raise nothing into Python
                 self._handler = handler
                 self._outer, _current = _current, self
                 _signal.signal(_SIGINT, self._note)
+                self._is_active = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,26 +61,37 @@ class Deferral:
         handler = self._handler
         if handler is None:
             return
+        self._is_active = False
+        _signal.signal(_SIGINT, handler)
         _current = self._outer
         self._handler = None
-        _signal.signal(_SIGINT, handler)
         if self._noted:
             self._noted = 0
             handler(_SIGINT, None)
 
     def deliver(self) -> None:
         """Hand a noted interrupt to its handler, which usually raises `KeyboardInterrupt`."""
+        __tracebackhide__ = True
         if self._noted and self._handler is not None:
             self._noted = 0
             self._handler(_SIGINT, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.passing and self._handler is not None:
+        __tracebackhide__ = True
+        if (self.passing or not self._is_active) and self._handler is not None:
             self._handler(number, frame)
             return
         self._noted += 1
         if self._waker is not None:
             self._waker.wake()
+
+
+def _real_handler() -> Any:
+    """Give SIGINT's handler, looking through one of ours whose context an exception tore apart while it was entered or left."""
+    handler = _signal.getsignal(_SIGINT)
+    while isinstance(owner := getattr(handler, "__self__", None), Deferral) and not owner._is_active:
+        handler = owner._handler
+    return handler
 
 
 def after_fork_in_child() -> None:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,22 +69,35 @@ def test_a_kernel_killed_at_any_moment(runner: Runner, machine: Machine, moment:
     machine.wait_until_clean()
 
 
-def start_executor(runner: Runner, kernel: str = "python3") -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(PROGRAM),
-        str(runner.folder / "in.ipynb"),
-        str(runner.output),
-        kernel,
-    ]
-    return subprocess.Popen(command, cwd=runner.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_executor(runner: Runner) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(kernel: str = "python3") -> subprocess.Popen[str]:
+        files = [str(runner.folder / "in.ipynb"), str(runner.output)]
+        command = [sys.executable, "-c", textwrap.dedent(PROGRAM), *files, kernel]
+        process = subprocess.Popen(
+            command, cwd=runner.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        with process:  # wait for it and close its pipes
+            pass
 
 
 @pytest.mark.parametrize("moment", range(6))
-def test_an_executor_killed_at_any_moment_leaves_a_valid_notebook(runner: Runner, moment: int) -> None:
+def test_an_executor_killed_at_any_moment_leaves_a_valid_notebook(
+    runner: Runner, start_executor: Start, moment: int
+) -> None:
     save(runner.folder / "in.ipynb", TELL_PID, *[WORK] * 8)
-    process = start_executor(runner)
+    process = start_executor()
     wait_for(runner.folder / "pid")
     time.sleep(random.Random(moment).uniform(0, 2.0))
     process.kill()
@@ -96,9 +110,9 @@ def test_an_executor_killed_at_any_moment_leaves_a_valid_notebook(runner: Runner
     assert states == sorted(states, key=["succeeded", "running", "pending"].index), "in order, and the last one saved"
 
 
-def test_a_kernel_of_ours_ends_with_a_killed_executor(runner: Runner, machine: Machine) -> None:
+def test_a_kernel_of_ours_ends_with_a_killed_executor(runner: Runner, machine: Machine, start_executor: Start) -> None:
     save(runner.folder / "in.ipynb", TELL_PID, "import time; time.sleep(600)")
-    process = start_executor(runner, "hermes")
+    process = start_executor("hermes")
     wait_for(runner.folder / "pid")
     process.kill()
     process.communicate()
@@ -109,10 +123,10 @@ def test_a_kernel_of_ours_ends_with_a_killed_executor(runner: Runner, machine: M
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("kernel", ["python3", "hermes"])
 def test_a_signal_cancels_keeps_what_is_there_and_ends_everything(
-    runner: Runner, machine: Machine, number: int, kernel: str
+    runner: Runner, machine: Machine, start_executor: Start, number: int, kernel: str
 ) -> None:
     save(runner.folder / "in.ipynb", "1", "import time\nprint('begun', flush=True)\ntime.sleep(600)", "2")
-    process = start_executor(runner, kernel)
+    process = start_executor(kernel)
     deadline = time.monotonic() + 60
     while not runner.has_printed("begun\n"):
         assert time.monotonic() < deadline
@@ -125,12 +139,14 @@ def test_a_signal_cancels_keeps_what_is_there_and_ends_everything(
     machine.wait_until_clean()
 
 
-def test_a_second_signal_does_not_wait_for_a_stubborn_cell(runner: Runner, machine: Machine) -> None:
+def test_a_second_signal_does_not_wait_for_a_stubborn_cell(
+    runner: Runner, machine: Machine, start_executor: Start
+) -> None:
     stubborn = (
         "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('begun', flush=True)\ntime.sleep(600)"
     )
     save(runner.folder / "in.ipynb", stubborn)
-    process = start_executor(runner)
+    process = start_executor()
     deadline = time.monotonic() + 60
     while not runner.has_printed("begun\n"):
         assert time.monotonic() < deadline
