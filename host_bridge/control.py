@@ -39,6 +39,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
         policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
         notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
+        notebook_digest: SHA-256 of the notebook's source (`provisioning.notebook.source_digest`); empty where none is known.
         confinement: How the kernel is confined, as results name it.
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
         audit_path: The file to append records to; created 0600.
@@ -65,6 +66,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     policy_texts: tuple[tuple[str, str], ...] = ()
     notebook: str = ""
     notebook_permissions: dict[str, Any] | None = None
+    notebook_digest: str = ""
     run_id: str = ""
     confinement: str = "none"
     kernel_limits: str = ""

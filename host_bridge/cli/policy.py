@@ -172,7 +172,7 @@ def _load(
     """Load the policy as a session of these choices would."""
     from host_bridge.config import load_config
     from host_bridge.policy.loading import load_policy
-    from host_bridge.provisioning.notebook import declared_permissions
+    from host_bridge.provisioning.notebook import declared_permissions, read_document
     from host_bridge.provisioning.session_config import policy_paths
     from host_bridge.tools.registry import load_tools
 
@@ -182,12 +182,13 @@ def _load(
         raise click.UsageError(f"--workspace {workspace}: not a folder")
     if notebook is not None:
         Path(notebook).open("rb").close()  # one that can't be read declares nothing, which is not what was asked about
+    document = None if notebook is None else read_document(notebook)
     rules = rules_text(allow=allow, deny=deny)
     return load_policy(
         profile=profile or config.session.profile,
         paths=policy_paths(config, folder, policies),
         texts=(("run", rules),) if rules else (),
-        notebook_permissions=None if notebook is None else declared_permissions(notebook),
+        notebook_permissions=None if document is None else declared_permissions(document),
         principal=agent or config.session.principal,
         workspace=folder,
         protected_paths=() if notebook is None else (str(Path(notebook).absolute()),),

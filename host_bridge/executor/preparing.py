@@ -29,6 +29,7 @@ from host_bridge.executor.scraps import scrap_values
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest
+from host_bridge.provisioning.notebook import source_digest
 from host_bridge.provisioning.options import LaunchOptions, Prompter
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Preparation:
         self._report = RunReport(principal=options.principal)
         self._text = ""
         self._metadata: Mapping[str, Any] = {}
+        self._digest = ""
         self._plain: dict[str, Any] = {}
         self._secrets: dict[str, Any] = {}
         self._foreign_parameters: dict[str, Any] | None = None
@@ -68,6 +70,7 @@ class Preparation:
         self._text = read_text(self._input_path)
         document: Mapping[str, Any] = glance(self._text) or self._parse()
         self._metadata = document["metadata"]
+        self._digest = source_digest(document)
         self._destination = self._open_destination()
         self._kernel_choice = choose_kernel(self._metadata, self._options.kernel_name)
         if self._kernel_choice.warning:
@@ -219,6 +222,7 @@ class Preparation:
             profile=options.profile,
             notebook="" if is_remote(self._input_path) else os.path.abspath(self._input_path),  # noqa: PTH100
             notebook_permissions=declared_permissions(self._metadata),
+            notebook_digest=self._digest,
             policy_files=tuple(os.fspath(path) for path in options.policy_files),
             policy_rules=options.policy_rules,
             run_id=self._report.run_id,

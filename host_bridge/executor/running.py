@@ -24,6 +24,7 @@ from host_bridge.executor.saving import Destination, LocalFile
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest, signals_stop
+from host_bridge.provisioning.notebook import source_digest
 from host_bridge.provisioning.options import LaunchOptions
 
 _PAPERMILL_OPTIONS = frozenset({"input_path", "stdout_file", "stderr_file", "start_timeout", "execution_timeout"})
@@ -83,6 +84,7 @@ class RunSetup:
         launch = LaunchOptions(
             notebook=os.path.abspath(path) if isinstance(path, str) and "://" not in path else "",  # noqa: PTH100
             notebook_permissions=declared_permissions(nb.metadata),
+            notebook_digest=source_digest(nb),
             run_id=report.run_id,
             secrets=tuple(texts_within(secrets)),
             marks_cells=True,

@@ -17,7 +17,7 @@ from host_bridge.limits.limiter import choose_limiter
 from host_bridge.provisioning.confinement import KernelCommand, confine, decide_confinement, sandbox_spec
 from host_bridge.provisioning.environment import OUTPUT_VARIABLE, kernel_environment
 from host_bridge.provisioning.keys import new_keys
-from host_bridge.provisioning.notebook import declared_permissions
+from host_bridge.provisioning.notebook import declared_permissions, read_document, source_digest
 from host_bridge.provisioning.options import LaunchOptions, Prompter
 from host_bridge.provisioning.session import BridgeSession
 from host_bridge.provisioning.session_config import Circumstances, session_config
@@ -103,13 +103,15 @@ class KernelSession:
             self.session.close()
             self.session = self._new_session()
         self._server_keys = new_keys()
+        document = read_document(self._site.notebook) if self._site.notebook else None
         given = Circumstances(
             endpoint=self.confinement.bridge_endpoint(self.run.path),
             server_keys=self._server_keys,
             cwd=self._site.cwd,
             kernelspec_profile=self._site.kernelspec_profile,
             notebook=self._site.notebook,
-            notebook_permissions=declared_permissions(self._site.notebook) if self._site.notebook else None,
+            notebook_permissions=None if document is None else declared_permissions(document),
+            notebook_digest="" if document is None else source_digest(document),
             interactive=self._prompter is not None,
             confinement=self.confinement.label,
             dials=self.confinement.dials,

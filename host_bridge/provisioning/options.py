@@ -45,6 +45,7 @@ class LaunchOptions:
         profile: The policy profile. A kernel spec that names a narrower one still narrows.
         notebook: Absolute path of the notebook, for the record and to protect it.
         notebook_permissions: `metadata.hermes.permissions` of the notebook; None when it declares nothing.
+        notebook_digest: `provisioning.notebook.source_digest` of it, which a person's answers for a notebook belong to.
         policy_files: Further policy files.
         policy_rules: Further rules as TOML text.
         run_id: Names the run in the audit log.
@@ -65,6 +66,7 @@ class LaunchOptions:
     profile: str = ""
     notebook: str = ""
     notebook_permissions: Mapping[str, Any] | None = None
+    notebook_digest: str = ""
     policy_files: tuple[str, ...] = ()
     policy_rules: str = ""
     run_id: str = ""

@@ -42,6 +42,7 @@ class Circumstances:
         kernelspec_profile: The profile a kernel spec names; it can only narrow.
         notebook: The notebook a Jupyter server says the kernel is for.
         notebook_permissions: What that notebook declares; None for nothing.
+        notebook_digest: Names its source.
         interactive: Whether a person can be asked.
         confinement: How the kernel is confined.
         dials: Whether the session dials in to the kernel.
@@ -54,6 +55,7 @@ class Circumstances:
     kernelspec_profile: str = ""
     notebook: str = ""
     notebook_permissions: Mapping[str, Any] | None = None
+    notebook_digest: str = ""
     interactive: bool = False
     confinement: str = "none"
     dials: bool = False
@@ -93,6 +95,7 @@ def session_config(
         policy_texts=(("run", options.policy_rules),) if options.policy_rules else (),
         notebook=options.notebook or given.notebook,
         notebook_permissions=None if permissions is None else dict(permissions),
+        notebook_digest=options.notebook_digest or given.notebook_digest,
         run_id=options.run_id,
         confinement=given.confinement,
         dials=given.dials,
