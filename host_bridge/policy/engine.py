@@ -1,7 +1,8 @@
 """Decides. Pure: no clock, no file, no state; what was canonicalised before is all there is to look at.
 
 Within a layer `deny` beats `ask` beats `allow` beats `ask_unless_allowed` beats silence. Across layers, and across the
-resources of one call, the strictest answer wins. So adding a layer never widens, and the order of rules never matters.
+resources of one call, the strictest answer wins. So adding a layer never widens, and the order of rules never matters. After
+untrusted content, what was allowed to act asks (`host_bridge.policy.brake`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+from host_bridge.policy.brake import BRAKE, acts
+from host_bridge.policy.display import one_line
 from host_bridge.policy.floor import FLOOR, is_secret
 from host_bridge.policy.hazards import depends_on_folder
 from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule, Verdict, is_beyond_wildcards, named_path
@@ -78,6 +81,7 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
     """
     principal, tool = request.principal, request.tool
     authority = policy.authority
+    constraints = (*policy.constraints, *request.narrowing) if request.narrowing else policy.constraints
     worst: Verdict | None = None
     culprit: Layer = authority
     at: Resource | None = None
@@ -90,12 +94,16 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
         verdict = _authority_verdict(policy, principal, tool, resource)
         if worst is None or verdict.effect > worst.effect:
             worst, culprit, at = verdict, authority, resource
-        for layer in policy.constraints:
+        for layer in constraints:
             constraint = layer.judge(principal, tool, resource)
             if constraint is not None and constraint.effect > worst.effect:
                 worst, culprit, at = constraint, layer, resource
     assert worst is not None  # there is at least one turn of the loop, and authority always answers
     if worst.effect is Effect.ALLOW:
+        if request.untrusted and policy.brakes_after_untrusted:
+            for resource in request.resources or _NO_RESOURCE:
+                if is_braked(policy, request, resource):
+                    return _braked(request, resource)
         return _allowed(worst)
     return _refused(policy, request, worst, culprit, at)
 
@@ -107,10 +115,19 @@ def explain(policy: Policy, request: AccessRequest) -> Explanation:
         steps = [_floor_step(policy, resource)]
         verdict = _authority_verdict(policy, request.principal, request.tool, resource)
         steps.append(_step(policy.authority, verdict, resource))
-        for layer in policy.constraints:
+        for layer in (*policy.constraints, *request.narrowing):
             steps.append(_step(layer, layer.judge(request.principal, request.tool, resource), resource))
+        if request.untrusted:
+            steps.append(_brake_step(policy, request, resource))
         trails.append(Trail(resource, describe(request.tool, resource), tuple(steps)))
     return Explanation(request, decide(policy, request), tuple(trails))
+
+
+def is_braked(policy: Policy, request: AccessRequest, resource: Resource | None) -> bool:
+    """Whether the brake makes an ask of what the layers allow: the call acts, and no rule that allows it lets it pass."""
+    if not request.untrusted or not policy.brakes_after_untrusted or not acts(request.tool, resource):
+        return False
+    return not policy.authority.allows_after_untrusted(request.principal, request.tool, resource)
 
 
 def _authority_verdict(policy: Policy, principal: str, tool: str, resource: Resource | None) -> Verdict:
@@ -150,6 +167,14 @@ def _allowed_by(rule_id: str, text: str) -> Decision:
     return Decision(Effect.ALLOW, rule_id, f"allowed by {shown_rule(text)}")
 
 
+def _braked(request: AccessRequest, at: Resource | None) -> Decision:
+    reason = (
+        f"{describe(request.tool, at)} is allowed, but this session has received untrusted content "
+        f"({one_line(request.untrusted)}), so it needs a person's yes"
+    )
+    return Decision(Effect.ASK, BRAKE, reason)
+
+
 def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: Layer, at: Resource | None) -> Decision:
     rule = worst.rule
     what = describe(request.tool, at)
@@ -159,7 +184,7 @@ def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: La
         reason = f"{what} needs a person's yes by the rule {shown_rule(rule.text)} ({rule.layer})"
         line = remedy(request.tool, (at,))
         return Decision(Effect.ASK, rule.id, reason, f"{line}  # instead of {rule.id}" if line else "")
-    line = _remedy(policy, request, culprit)
+    line = "" if culprit.role is Role.NARROWING else _remedy(policy, request, culprit)
     if rule is not None:
         reason = f"{what} needs a person's yes unless a rule allows it"
         return Decision(Effect.ASK, rule.id, reason, line)
@@ -167,7 +192,7 @@ def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: La
 
 
 def _silent_id(layer: Layer, resource: Resource | None) -> str:
-    if isinstance(resource, PathResource) and is_beyond_wildcards(resource):
+    if layer.role is not Role.NARROWING and isinstance(resource, PathResource) and is_beyond_wildcards(resource):
         return SECRET
     return DEFAULT if layer.role is Role.AUTHORITY else f"{layer.name}:{DEFAULT}"
 
@@ -175,6 +200,8 @@ def _silent_id(layer: Layer, resource: Resource | None) -> str:
 def _silence(policy: Policy, what: str, culprit: Layer, at: Resource | None) -> str:
     if culprit.role is Role.DECLARATION:
         return f"{what} is not among the permissions that the notebook declares in metadata.hermes.permissions"
+    if culprit.role is Role.NARROWING:
+        return f"{what} is not among what the cell narrowed itself to ({_narrowed_to(culprit)})"
     if culprit.role is Role.CONSTRAINT:
         return f"{what} is not among what the {culprit.name} policy allows"
     if isinstance(at, CommandResource):
@@ -193,6 +220,10 @@ def _silence(policy: Policy, what: str, culprit: Layer, at: Resource | None) -> 
         why = "by its name it may hold secrets" if is_secret(named_path(at)) else "its name has invisible characters"
         return f"{what}: {why}, so only a rule that names it exactly allows it"
     return f"no rule allows {what}"
+
+
+def _narrowed_to(layer: Layer) -> str:
+    return one_line(", ".join(rule.text for rule in layer.rules)) or "nothing"
 
 
 def _remedy(policy: Policy, request: AccessRequest, culprit: Layer) -> str:
@@ -218,6 +249,10 @@ def _floor_step(policy: Policy, resource: Resource | None) -> Step:
     if objection is None:
         return Step(FLOOR, None)
     return Step(FLOOR, Effect.DENY, f"{FLOOR}:{objection.name}", objection.reason)
+
+
+def _brake_step(policy: Policy, request: AccessRequest, resource: Resource | None) -> Step:
+    return Step("taint", Effect.ASK, BRAKE) if is_braked(policy, request, resource) else Step("taint", None)
 
 
 def _step(layer: Layer, verdict: Verdict | None, resource: Resource | None) -> Step:

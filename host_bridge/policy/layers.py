@@ -48,6 +48,7 @@ class Rule:
         layer: Where it is from: `workspace profile`, `user`, `project`, …
         key: Its dotted place there, such as `rules.allow[2]`.
         principal: Whom it is about; empty for everybody.
+        after_untrusted: Whether an `allow` also holds after the session has received untrusted content.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Rule:
     layer: str
     key: str
     principal: str = ""
+    after_untrusted: bool = False
 
     @property
     def id(self) -> str:
@@ -210,6 +212,8 @@ class Role(enum.Enum):
     """Silence about a tool leaves the decision to the others; a list of what is allowed excludes the rest."""
     DECLARATION = "declaration"
     """What a notebook says it needs; whatever it doesn't say is denied."""
+    NARROWING = "narrowing"
+    """What a cell still wants to be able to do; everything else is denied, for as long as it says so."""
 
 
 _DENIED_BY_DEFAULT = Verdict(Effect.DENY)
@@ -218,7 +222,7 @@ _DENIED_BY_DEFAULT = Verdict(Effect.DENY)
 class ToolRules:
     """One layer's rules about one tool."""
 
-    __slots__ = ("_clauses", "_silence")
+    __slots__ = ("_clauses", "_silence", "_steadfast")
 
     def __init__(self, tool: str, rules: Iterable[Rule], silence: Verdict | None) -> None:
         rules = list(rules)
@@ -232,6 +236,12 @@ class ToolRules:
                 clauses.append(Matcher(clause, chosen))
         self._clauses = tuple(clauses)
         self._silence = silence
+        marked = [
+            rule
+            for rule in rules
+            if rule.after_untrusted and rule.clause is Clause.ALLOW and parse_rule(rule.text).tool in names
+        ]
+        self._steadfast = Matcher(Clause.ALLOW, marked) if marked else None
 
     def judge(self, resource: Resource | None) -> Verdict | None:
         """Give the layer's answer; None when it leaves the decision to others."""
@@ -240,6 +250,10 @@ class ToolRules:
             if verdict is not None:
                 return verdict
         return self._silence
+
+    def allows_after_untrusted(self, resource: Resource | None) -> bool:
+        """Whether any of the `allow` rules that match says that it holds after untrusted content too."""
+        return self._steadfast is not None and self._steadfast.find(resource) is not None
 
 
 class Layer:
@@ -262,11 +276,18 @@ class Layer:
 
     def judge(self, principal: str, tool: str, resource: Resource | None) -> Verdict | None:
         """Give the layer's answer about one resource of a call."""
+        return self._rules_for(principal, tool).judge(resource)
+
+    def allows_after_untrusted(self, principal: str, tool: str, resource: Resource | None) -> bool:
+        """Whether what this layer allows is allowed after untrusted content too."""
+        return self._rules_for(principal, tool).allows_after_untrusted(resource)
+
+    def _rules_for(self, principal: str, tool: str) -> ToolRules:
         table = self._tables.get(principal)
         if table is None:
             table = self._tables[""]
         rules = table.get(tool)
-        return (rules if rules is not None else table[EVERY_TOOL]).judge(resource)
+        return rules if rules is not None else table[EVERY_TOOL]
 
     def _table(self, principal: str) -> Mapping[str, ToolRules]:
         rules = [rule for rule in self.rules if rule.principal in ("", principal)]
@@ -299,6 +320,7 @@ class Policy:
         constraints: The layers that may only narrow.
         floor: What none of them gives away.
         workspace: The session's workspace; a rule with a pattern allows commands in it only. Empty leaves that open.
+        brakes_after_untrusted: Whether a call that acts asks a person once the session has received untrusted content.
         digest: SHA-256 over every source, for the audit log.
         sources: Layer name and path (or empty) of everything that was read, in order.
     """
@@ -311,6 +333,7 @@ class Policy:
     workspace: str
     digest: str
     sources: tuple[tuple[str, str], ...]
+    brakes_after_untrusted: bool = False
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -37,7 +37,7 @@ from host_bridge.policy.floor import Floor, protecting
 from host_bridge.policy.layers import Clause, Layer, Matcher, Policy, Role, Rule
 from host_bridge.policy.patterns import EVERY_TOOL, KINDS_BY_TOOL, PatternError, parse_rule
 
-__all__ = ["PROFILES", "CheckedFile", "Policy", "check", "load_policy"]
+__all__ = ["PROFILES", "CheckedFile", "Policy", "check", "load_policy", "narrowing_layer"]
 
 PROFILES = ("read-only", "workspace", "full")
 CONSTRAINING_LAYERS = frozenset(("system", "project"))
@@ -47,6 +47,10 @@ VERSION = 1
 MAX_POLICY_BYTES = 2**20  # ours is a page; a file a thousand times longer is some other file
 NOTEBOOK_KEY = "metadata.hermes.permissions"
 _NOTEBOOK_LAYER = "notebook"
+NARROWING = "narrow"
+"""The layer of a cell that narrows itself."""
+MAX_NARROWING_RULES = 32  # somebody writes them into a cell
+MAX_NARROWING_CHARACTERS = 1024
 _FIELD_IN_ERROR = re.compile(r" - at `\$\.?(?P<field>.*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _PRINCIPAL = re.compile(r"\S{1,256}")
@@ -156,8 +160,32 @@ def load_policy(
         floor=_floor([path for _, path in paths] + list(protected_paths)),
         workspace=os.path.realpath(workspace) if workspace else "",
         digest=_digest(sources, notebook_permissions),
+        brakes_after_untrusted=profile != "full",
         sources=tuple((source.layer, source.path) for source in sources),
     )
+
+
+@functools.lru_cache(maxsize=128)  # a loop narrows itself alike again and again
+def narrowing_layer(rules: tuple[str, ...]) -> Layer:
+    """Make the layer of a cell that narrows itself: only what these rules allow is still allowed.
+
+    Args:
+        rules: As in a policy's `allow`. `*(./data/**)` means every tool; none at all means that nothing is allowed.
+
+    Raises:
+        PolicyError: A rule can't be meant; `.key` is its place, such as `narrow[1]`.
+    """
+    if len(rules) > MAX_NARROWING_RULES:
+        raise PolicyError(f"narrow: over {MAX_NARROWING_RULES} rules; write fewer", key=NARROWING)
+    made = [Rule(text, Clause.ALLOW, NARROWING, f"{NARROWING}[{index}]") for index, text in enumerate(rules)]
+    for rule in made:
+        if len(rule.text) > MAX_NARROWING_CHARACTERS:
+            problem = f"a rule of {len(rule.text)} characters is over the limit of {MAX_NARROWING_CHARACTERS}"
+            raise PolicyError(f"{rule.key}: {problem}", key=rule.key)
+        if rule.text == EVERY_TOOL:
+            raise PolicyError(f"{rule.key}: {rule.text!r} takes nothing away; name what is still needed", key=rule.key)
+        _check_rule(rule, "", NARROWING, may_allow_everything=True)
+    return Layer(NARROWING, Role.NARROWING, made)
 
 
 def check(path: str, known_tools: Collection[str] | None = None) -> CheckedFile:

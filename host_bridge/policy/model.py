@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from host_bridge.policy.layers import Layer
 
 
 class Effect(enum.IntEnum):
@@ -82,11 +86,18 @@ class AccessRequest:
 
     A call with several resources (a compound command, several URLs) is allowed when every one of them is; a call with none
     is matched by rules that name the tool without a pattern.
+
+    Attributes:
+        untrusted: Where the session's untrusted content came from, for people; empty while it has received none. With the
+            policy's brake on, an `allow` to act becomes an ask then.
+        narrowing: Further layers, as the cell asked for; they can only take away. Made by `loading.narrowing_layer`.
     """
 
     principal: str
     tool: str
     resources: tuple[Resource, ...] = ()
+    untrusted: str = ""
+    narrowing: tuple[Layer, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class ParsedRule:
     kinds: tuple[Kind, ...] = ()
 
 
-@functools.lru_cache(maxsize=4096)  # a policy's rules, each looked at once per tool; calls bring no new ones
+@functools.lru_cache(maxsize=4096)  # a policy's rules, each looked at once per tool; a cell's narrowing, bounded there
 def parse_rule(text: str) -> ParsedRule:
     """Take a rule's text apart.
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from host_bridge.errors import InvalidCallError
+from host_bridge.policy.model import TextResource
 from host_bridge.tools.background import BackgroundProcess, BackgroundProcesses
 from host_bridge.tools.interface import Call, CallContext, Session, SimpleCall, Tool, ToolOutput
 
@@ -21,7 +22,7 @@ _QUICK = frozenset({"list", "poll"})
 class Process(Tool):
     """List, watch, feed and end background processes.
 
-    A pattern does not stand in this tool's rules: whoever was allowed to start a process may look after it.
+    Whoever was allowed to start a process may look after it, so its rules name no process; a pattern is the action.
     """
 
     name = "process"
@@ -46,6 +47,7 @@ class Process(Tool):
         _check(arguments)
         return SimpleCall(
             act=functools.partial(_ACTIONS[arguments.action], arguments),
+            resources=(TextResource(arguments.action),),
             shown=msgspec.to_builtins(msgspec.structs.asdict(arguments)),
             quick=arguments.action in _QUICK
             or (arguments.action == "log" and (arguments.limit or _LOG_REPLY_BYTES) <= _QUICK_LOG_BYTES),
