@@ -31,7 +31,7 @@ from host_bridge.policy.loading import Policy, load_policy
 from host_bridge.policy.model import Decision
 from host_bridge.sandbox.islands import protected_files
 from host_bridge.server import Server
-from host_bridge.sessions import SessionState
+from host_bridge.sessions import SessionState, call_digest
 from host_bridge.tools.command_sandbox import PROTECTED_PATHS, READS_ONLY
 from host_bridge.tools.host_provided import HostCalls, HostTool
 from host_bridge.tools.registry import load_tools
@@ -261,8 +261,15 @@ class Bridge:
                     shown=dict(shown),
                     rule_id=decision.rule_id,
                     reason=decision.reason,
+                    remedy=decision.remedy,
+                    digest=call_digest(call.request.tool, shown),
                     principal=self._config.principal,
+                    session_id=self._config.session_id,
+                    run_id=self._config.run_id,
+                    notebook=self._config.notebook,
+                    notebook_digest=self._config.notebook_digest,
                     cell_index=call.cell_index,
+                    line=call.request.site.line if call.request.site else 0,
                     timeout_seconds=seconds,
                 )
             )

@@ -43,7 +43,7 @@ class Asker(Protocol):
     """Puts a question to a person and waits, bounded, for the answer."""
 
     def __call__(self, call: RunningCall, shown: Mapping[str, Any], decision: Decision) -> str:
-        """Give `"once"`, `"session"` or `"no"`."""
+        """Give one of `control.ANSWERS`; anything else is a no."""
 
 
 class Dispatcher:
@@ -165,14 +165,14 @@ class Dispatcher:
         if decision.effect is not Effect.ASK:
             return decision
         if self._session.is_granted(digest):
-            return Decision(Effect.ALLOW, decision.rule_id, "a person allowed this call for the session")
+            return Decision(Effect.ALLOW, decision.rule_id, "a person allowed this call for the run")
         if self._ask is None:
             reason = f"{decision.reason}; the rule asks a person and nobody is there to ask"
             return Decision(Effect.DENY, decision.rule_id, reason, decision.remedy)
         answer = self._ask(call, prepared.shown, decision)
-        if answer == "session":
+        if answer == "run":
             self._session.grant(digest)
-        if answer in ("once", "session"):
+        if answer in ("once", "run"):
             return Decision(Effect.ALLOW, decision.rule_id, f"a person allowed it: {answer}")
         return Decision(Effect.DENY, decision.rule_id, "a person was asked and did not allow it", decision.remedy)
 

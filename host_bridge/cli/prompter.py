@@ -31,14 +31,14 @@ class TerminalQuestions:
         self._turn = threading.Lock()
 
     def __call__(self, question: Asked) -> str:
-        """Give `"once"`, `"session"` or `"no"`."""
+        """Give one of `control.ANSWERS`, or `""` when nobody answered in time."""
         import msgspec
 
         from host_bridge.policy.prompter import terminal_prompter
 
         deadline = time.monotonic() + question.timeout_seconds
         if not self._turn.acquire(timeout=max(0.0, question.timeout_seconds)):
-            return "no"
+            return ""
         try:
             with self._paused():
                 discard_typed_ahead()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from host_bridge.control import Asked
+from host_bridge.control import Answer, Asked
 from host_bridge.errors import ConfigurationError
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
@@ -238,7 +238,7 @@ class Preparation:
     def _patient(self, prompter: Prompter) -> Prompter:
         """Stop the run's clock while a person thinks."""
 
-        def ask(question: Asked) -> str:
+        def ask(question: Asked) -> str | Answer:
             with self._clock.paused():
                 return prompter(question)
 

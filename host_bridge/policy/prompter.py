@@ -1,4 +1,4 @@
-"""Asks a person about one call, in text: what is asked, by whom, why; then yes for once, yes for the session, or no.
+"""Asks a person about one call, in text: what is asked, by whom, why; then yes for once, yes for the run, or no.
 
 The question shows every argument in full. Nothing the kernel wrote can move the cursor, reorder the line, pass for one of the
 question's own lines or push its end out of sight.
@@ -21,8 +21,8 @@ from host_bridge.policy.display import collapsed, escaped, one_line
 if TYPE_CHECKING:
     from host_bridge.control import Asked
 
-_ANSWERS = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session"}
-_CHOICES = "[y] yes, once   [s] yes, this very call until the session ends   [N] no > "
+_ANSWERS = {"y": "once", "yes": "once", "once": "once", "r": "run", "run": "run"}
+_CHOICES = "[y] yes, once   [r] yes, this very call for the whole run   [N] no > "
 _MARK = "  | "  # before every line that somebody else wrote
 _TTY = "/dev/tty"
 _MAX_ANSWER_BYTES = 64  # whatever is longer is no yes
@@ -66,8 +66,8 @@ def terminal_prompter(asked: Asked, stream_in: Input | None = None, stream_out: 
         stream_out: Where the question goes; the terminal, else standard error.
 
     Returns:
-        `"once"`, `"session"` or `"no"`. No answer in time, the end of the input, Ctrl-C and anything else than a clear yes
-        are a no.
+        `"once"`, `"run"` or `"no"`; `""` when no answer came in time. The end of the input, Ctrl-C and anything else than a
+        clear yes are a no.
     """
     with contextlib.ExitStack() as stack:
         if stream_in is None or stream_out is None:
@@ -81,7 +81,7 @@ def terminal_prompter(asked: Asked, stream_in: Input | None = None, stream_out: 
             line = _read_line(stream_in, asked.timeout_seconds)
         except (KeyboardInterrupt, OSError, ValueError):  # Ctrl-C; a terminal that went away; a closed stream
             line = ""
-        answer = _ANSWERS.get((line or "").strip().lower(), "no")
+        answer = "" if line is None else _ANSWERS.get(line.strip().lower(), "no")
         with contextlib.suppress(OSError, ValueError):
             stream_out.write("\nno answer in time: denied\n" if line is None else "\n" if not line else "")
             stream_out.flush()

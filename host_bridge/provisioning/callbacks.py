@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from host_bridge import control
-from host_bridge.control import Answer, Asked, ControlMessage, HostToolReply, HostToolRequest
+from host_bridge.control import ANSWERS, Answer, Asked, ControlMessage, HostToolReply, HostToolRequest
 from host_bridge.errors import SessionError
 from host_bridge.provisioning.options import HostTool, Prompter
 
 MAX_THREADS = 64  # a session has at most a few hundred calls open; a person answers one at a time
-ANSWERS = frozenset({"once", "session", "no"})
+APPLICATION = "application"  # who answered, where a prompter doesn't say
 
 _log = logging.getLogger(__name__)
 
@@ -87,12 +87,18 @@ class Callbacks:
 
     def _answer(self, question: Asked, prompter: Prompter) -> None:
         try:
-            answer = prompter(question)
+            given = prompter(question)
         except Exception:
             _log.exception("the prompter failed, which counts as a no")
-            answer = "no"
-        # A prompter that answers anything else has not said yes.
-        self._reply(Answer(question_id=question.question_id, answer=answer if answer in ANSWERS else "no"))
+            given = "no"
+        if given == "":
+            return  # nobody answered: the session says so when the question's time is up
+        answer = given if isinstance(given, Answer) else Answer(answer=given if isinstance(given, str) else "no")
+        if answer.answer not in ANSWERS:
+            # A prompter that answers anything else has not said yes.
+            answer = Answer(answer="no", by=answer.by)
+        by = answer.by or APPLICATION
+        self._reply(msgspec.structs.replace(answer, question_id=question.question_id, by=by))
 
     def _run(self, request: HostToolRequest, tool: HostTool) -> None:
         cancelled = self._cancelled[request.call_id]
@@ -124,13 +130,13 @@ def one_at_a_time(prompter: Prompter) -> Prompter:
     """Give a prompter that has one question on the screen at a time; the others wait their turn, each until its own end."""
     turn = threading.Lock()
 
-    def ask(question: Asked) -> str:
+    def ask(question: Asked) -> str | Answer:
         deadline = time.monotonic() + question.timeout_seconds
         if not turn.acquire(timeout=question.timeout_seconds):
-            return "no"
+            return ""
         try:
             left = deadline - time.monotonic()
-            return prompter(msgspec.structs.replace(question, timeout_seconds=left)) if left > 0 else "no"
+            return prompter(msgspec.structs.replace(question, timeout_seconds=left)) if left > 0 else ""
         finally:
             turn.release()
 

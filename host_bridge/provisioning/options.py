@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from host_bridge.control import Asked, CallSettled
+from host_bridge.control import Answer, Asked, CallSettled
 
-Prompter = Callable[[Asked], str]
-"""Asks a person; answers `"once"`, `"session"` or `"no"`. Called in a thread of its own."""
+Prompter = Callable[[Asked], str | Answer]
+"""Asks a person. Called in a thread of its own.
+
+Gives one of `control.ANSWERS`, or an `Answer` where a word doesn't say it all. The empty text means that nobody answered: the
+question then expires by itself, which the audit log tells from a no. An exception is a no."""
 
 CallListener = Callable[[CallSettled], None]
 """Hears of every settled call. Called in the thread that reads the control channel, so it must be quick."""

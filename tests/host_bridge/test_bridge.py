@@ -242,11 +242,11 @@ def test_a_person_decides_about_an_ask(answer, code):
         assert kernel.answer(call_id).code == code
 
 
-def test_a_yes_for_the_session_covers_the_same_call_and_no_other():
+def test_a_yes_for_the_run_covers_the_same_call_and_no_other():
     with open_host(policy_texts=ASK, interactive=True) as host, open_kernel(host) as kernel:
         kernel.greet()
         first = kernel.ask("terminal", command="echo hi")
-        host.send(control.Answer(question_id=host.expect(control.Asked).question_id, answer="session"))
+        host.send(control.Answer(question_id=host.expect(control.Asked).question_id, answer="run"))
         kernel.hear(Pending)
         assert kernel.answer(first).code == "ok"
         assert kernel.call("terminal", command="echo hi").code == "ok"
