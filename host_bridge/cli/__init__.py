@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": "notebooks",
     "collect": "notebooks",
     "validate": "notebooks",
+    "edit": "edit",
     "diff": "notebooks",
     "tools": "tools",
     "doctor": "doctor",

@@ -194,6 +194,8 @@ class NotebookExecutor:
     def read_notebook(self, path: Path) -> NotebookNode:
         """Read a notebook: validated, and upgraded to the newest minor version of format 4.
 
+        It remembers the file's content, so that `write_notebook` can refuse to write over somebody else's change.
+
         Raises:
             NotebookError: It can't be read, or isn't a valid notebook.
         """
@@ -202,17 +204,23 @@ class NotebookExecutor:
 
         return read_notebook(path)
 
-    def write_notebook(self, nb: Mapping[str, Any], path: Path) -> None:
+    def write_notebook(self, nb: Mapping[str, Any], path: Path, *, force: bool = False) -> None:
         """Write a notebook: validated, with nbformat's bytes, replacing the file in one step.
+
+        Args:
+            nb: The notebook.
+            path: Where to.
+            force: Write also over what somebody else has written there since `nb` was read from it.
 
         Raises:
             NotebookError: It isn't a valid notebook.
+            StaleNotebookError: The file has changed since `nb` was read from it.
             OutputError: It can't be written.
         """
         import_jsonschema_lightly()
         from host_bridge.executor.notebooks import write_notebook
 
-        write_notebook(dict(nb), path)
+        write_notebook(nb if isinstance(nb, dict) else dict(nb), path, force=force)
 
     def diff_notebooks(self, a: Path | Document, b: Path | Document) -> NotebookDifference:
         """Compare two notebooks structurally, by cells, not by lines of JSON.

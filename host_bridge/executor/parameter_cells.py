@@ -61,7 +61,7 @@ def read_declarations(source: str) -> list[Declaration]:
     Raises:
         ParameterError: The cell isn't Python.
     """
-    code = _without_magics(source)
+    code = without_magics(source)
     try:
         tree = ast.parse(code)
         comments = _Comments(code)
@@ -77,7 +77,7 @@ def read_declarations(source: str) -> list[Declaration]:
     return list(found.values())
 
 
-def _without_magics(source: str) -> str:
+def without_magics(source: str) -> str:
     """Blank the lines that are IPython's and not Python's, keeping line numbers."""
     try:
         ast.parse(source)

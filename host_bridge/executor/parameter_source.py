@@ -80,11 +80,25 @@ def render_assignments(parameters: Mapping[str, Any]) -> str:
     shadowed = frozenset(parameters)
     lines = []
     for name, value in parameters.items():
-        try:
-            lines.append(f"{check_name(name)} = {_Writer(shadowed).write(value)}\n")
-        except _NoSourceError as error:
-            raise ParameterError(f"parameter {name!r}: {error}", name=name) from None
+        lines.append(f"{check_name(name)} = {render_value(name, value, shadowed=shadowed)}\n")
     return "".join(lines)
+
+
+def render_value(name: str, value: Any, *, shadowed: Collection[str] = ()) -> str:
+    """Give the source of one parameter's value.
+
+    Args:
+        name: The parameter, for an error.
+        value: Its value.
+        shadowed: Names that the cell assigns, and that may mean something else than Python's own there.
+
+    Raises:
+        ParameterError: No source gives the value back.
+    """
+    try:
+        return _Writer(shadowed).write(value)
+    except _NoSourceError as error:
+        raise ParameterError(f"parameter {name!r}: {error}", name=name) from None
 
 
 class _Writer:
