@@ -91,6 +91,7 @@ class Bridge:
             paths=config.policy_paths,
             texts=config.policy_texts,
             notebook_permissions=config.notebook_permissions,
+            declaration_accepted=config.declaration_accepted,
             principal=config.principal,
             workspace=config.workspace,
             protected_paths=(config.notebook, config.audit_path),
@@ -105,6 +106,8 @@ class Bridge:
             profile=config.profile,
             workspace=config.workspace,
             notebook=config.notebook,
+            notebook_digest=config.notebook_digest,
+            declaration=_declaration_state(config),
             run_id=config.run_id,
             confinement=config.confinement,
             kernel_limits=config.kernel_limits,
@@ -284,6 +287,12 @@ class Bridge:
         if waiting is not None:
             waiting[1].append(answer.answer)
             waiting[0].set()
+
+
+def _declaration_state(config: control.SessionConfig) -> str:
+    if config.notebook_permissions is None:
+        return ""
+    return "accepted" if config.declaration_accepted else "declared"
 
 
 def open_session(channel: socket.socket) -> Bridge:

@@ -2,6 +2,7 @@
 
     [session]      profile, principal, ask_timeout_seconds, ready_timeout_seconds, memory_bytes
     [policy]       files
+    [declarations] unknown, trusted_paths
     [audit]        folder, arguments
     [budgets]      calls, concurrent_calls, bytes, seconds
     [environment]  pass, set
@@ -75,6 +76,18 @@ class PolicySettings(_Table, frozen=True):
     """Rules beyond the profile's. `files` may start with `~`; relative ones start at the configuration file's folder."""
 
     files: tuple[str, ...] = ()
+
+
+class DeclarationSettings(_Table, frozen=True):
+    """What happens to a notebook whose declared needs no person has accepted, where nobody can be asked.
+
+    Attributes:
+        unknown: `"run"` it under its declaration, which narrows, with every `ask` a denial; or `"refuse"` to.
+        trusted_paths: Folders (or notebooks) that need no review. Where a rule asks, it asks for them too.
+    """
+
+    unknown: Literal["run", "refuse"] = "run"
+    trusted_paths: tuple[str, ...] = ()
 
 
 class AuditSettings(_Table, frozen=True):
@@ -166,6 +179,7 @@ class HostConfig(_Table, frozen=True):
 
     session: SessionSettings = SessionSettings()
     policy: PolicySettings = PolicySettings()
+    declarations: DeclarationSettings = DeclarationSettings()
     audit: AuditSettings = AuditSettings()
     budgets: BudgetSettings = BudgetSettings()
     environment: EnvironmentSettings = EnvironmentSettings()
@@ -288,6 +302,9 @@ def _absolute(config: HostConfig, folder: Path) -> HostConfig:
     return msgspec.structs.replace(
         config,
         policy=msgspec.structs.replace(config.policy, files=tuple(resolve(name) for name in config.policy.files)),
+        declarations=msgspec.structs.replace(
+            config.declarations, trusted_paths=tuple(resolve(name) for name in config.declarations.trusted_paths)
+        ),
         audit=msgspec.structs.replace(config.audit, folder=resolve(config.audit.folder)),
         bridge=msgspec.structs.replace(config.bridge, socket=resolve(config.bridge.socket)),
         limits=msgspec.structs.replace(config.limits, cgroup=resolve(config.limits.cgroup)),

@@ -39,6 +39,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         policy_paths: Policy files in order of authority, most trusted first, as `(layer name, path)`.
         policy_texts: Further layers given as TOML text, as `(layer name, text)`: rules from the command line.
         notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
+        declaration_accepted: Whether a person accepted what the notebook declares: what it allows then needs no further yes.
         notebook_digest: SHA-256 of the notebook's source (`provisioning.notebook.source_digest`); empty where none is known.
         confinement: How the kernel is confined, as results name it.
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
@@ -66,6 +67,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     policy_texts: tuple[tuple[str, str], ...] = ()
     notebook: str = ""
     notebook_permissions: dict[str, Any] | None = None
+    declaration_accepted: bool = False
     notebook_digest: str = ""
     run_id: str = ""
     confinement: str = "none"

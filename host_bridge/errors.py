@@ -60,6 +60,18 @@ class OutputError(NotebookError):
     """A notebook that can't be saved where it should be."""
 
 
+class DeclarationError(HostBridgeError):
+    """Nobody accepted what a notebook declares it needs; nothing ran.
+
+    Attributes:
+        path: The notebook, empty where it came from elsewhere.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class KernelStartError(HostBridgeError):
     """A kernel that is not installed, or did not come up."""
 

@@ -15,6 +15,8 @@ class SessionOpened(Record, frozen=True, tag="session_opened"):
     """A session began. Written before anything else can be.
 
     Attributes:
+        notebook_digest: Names the notebook's source; empty where none is known.
+        declaration: `declared` or `accepted`, the latter where a person said yes to all the notebook declares; empty for none.
         policy_digest: SHA-256 over every source of the policy in force.
     """
 
@@ -23,6 +25,8 @@ class SessionOpened(Record, frozen=True, tag="session_opened"):
     profile: str
     workspace: str
     notebook: str = ""
+    notebook_digest: str = ""
+    declaration: str = ""
     run_id: str = ""
     confinement: str = ""
     kernel_limits: str = ""
@@ -104,6 +108,8 @@ ENUMERATED_FIELDS = frozenset(
         "outcome",
         "code",
         "arguments_digest",
+        "notebook_digest",
+        "declaration",
         "result_digest",
         "policy_digest",
         "lost_digest",

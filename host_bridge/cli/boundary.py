@@ -20,6 +20,7 @@ from host_bridge.errors import (
     AuditError,
     CallError,
     ConfigurationError,
+    DeclarationError,
     DeniedError,
     HostBridgeError,
     KernelStartError,
@@ -52,7 +53,7 @@ MEANINGS = {
     ExitCode.SUCCESS: "success",
     ExitCode.FAILED: "a cell failed, or a check found something",
     ExitCode.USAGE: "bad usage or input; nothing ran",
-    ExitCode.DENIED: "the policy denied a call, and the cell didn't handle it",
+    ExitCode.DENIED: "the policy denied a call, and the cell didn't handle it; or nobody accepted what the notebook declares",
     ExitCode.TIMED_OUT: "timed out",
     ExitCode.KERNEL_DIED: "the kernel died",
     ExitCode.UNUSABLE: "the runtime can't work here: `hermes-runtime doctor` says why",
@@ -65,6 +66,7 @@ MEANINGS = {
 # The first class that fits decides; everything else of the host's is bad input.
 _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
     (DeniedError, ExitCode.DENIED),
+    (DeclarationError, ExitCode.DENIED),
     (ConfigurationError, ExitCode.USAGE),
     (SessionError, ExitCode.UNUSABLE),
     (SandboxError, ExitCode.UNUSABLE),

@@ -49,6 +49,8 @@ class RunOptions:
         profile: The policy profile.
         policy_files: Further policy files.
         policy_rules: Further rules as TOML text.
+        accepted_digest: The source of the notebook (`provisioning.notebook.source_digest`) whose declared needs the person who
+            starts the run has accepted for it: what it declares then needs no further yes.
         budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`.
         audit_path: The audit log; one of its own in the configured folder when empty.
         prompter: Asks a person where a rule says `ask`; without one, `ask` is a denial. Runs don't pay for its waiting.
@@ -77,6 +79,7 @@ class RunOptions:
     profile: str = ""
     policy_files: Sequence[Path] = ()
     policy_rules: str = ""
+    accepted_digest: str = ""
     budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
     audit_path: Path = ""
     prompter: Prompter | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from host_bridge.errors import NotebookError
+from host_bridge.provisioning.notebook import read_document, source_digest
 
 
 def declared_permissions(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -17,6 +18,35 @@ def declared_permissions(metadata: Mapping[str, Any]) -> Mapping[str, Any] | Non
     if not isinstance(permissions, Mapping):
         raise NotebookError("metadata.hermes.permissions is no mapping; correct the notebook's metadata")
     return permissions
+
+
+def digest_before_injection(notebook: Mapping[str, Any], path: object) -> str:
+    """Name the source of a notebook that papermill has put parameters into, as it was before.
+
+    What a person accepted is the file, and the parameters are from whoever starts the run.
+
+    Args:
+        notebook: What is going to run.
+        path: The file papermill read, if it was one.
+    """
+    document = read_document(path) if isinstance(path, str) and "://" not in path else None
+    if document is not None and source_digest(_without_injected(document)) == source_digest(
+        _without_injected(notebook)
+    ):
+        return source_digest(document)
+    return source_digest(notebook)
+
+
+def _without_injected(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    cells = notebook.get("cells")
+    kept = [cell for cell in (cells if isinstance(cells, list) else []) if not _is_injected(cell)]
+    return {"cells": kept, "metadata": notebook.get("metadata")}
+
+
+def _is_injected(cell: Any) -> bool:
+    metadata = cell.get("metadata") if isinstance(cell, Mapping) else None
+    tags = metadata.get("tags") if isinstance(metadata, Mapping) else None
+    return isinstance(tags, list) and "injected-parameters" in tags
 
 
 def texts_within(value: Any) -> Iterator[str]:

@@ -223,6 +223,7 @@ class Preparation:
             notebook="" if is_remote(self._input_path) else os.path.abspath(self._input_path),  # noqa: PTH100
             notebook_permissions=declared_permissions(self._metadata),
             notebook_digest=self._digest,
+            accepted_digest=options.accepted_digest,
             policy_files=tuple(os.fspath(path) for path in options.policy_files),
             policy_rules=options.policy_rules,
             run_id=self._report.run_id,

@@ -15,7 +15,7 @@ from host_bridge.errors import HostBridgeError, OutputError
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.injection import place_of_parameters, take_over
 from host_bridge.executor.kernel import RunningKernel
-from host_bridge.executor.permissions import declared_permissions, texts_within
+from host_bridge.executor.permissions import declared_permissions, digest_before_injection, texts_within
 from host_bridge.executor.record import RunRecord
 from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import RunReport
@@ -24,7 +24,6 @@ from host_bridge.executor.saving import Destination, LocalFile
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest, signals_stop
-from host_bridge.provisioning.notebook import source_digest
 from host_bridge.provisioning.options import LaunchOptions
 
 _PAPERMILL_OPTIONS = frozenset({"input_path", "stdout_file", "stderr_file", "start_timeout", "execution_timeout"})
@@ -84,7 +83,7 @@ class RunSetup:
         launch = LaunchOptions(
             notebook=os.path.abspath(path) if isinstance(path, str) and "://" not in path else "",  # noqa: PTH100
             notebook_permissions=declared_permissions(nb.metadata),
-            notebook_digest=source_digest(nb),
+            notebook_digest=digest_before_injection(nb, path),
             run_id=report.run_id,
             secrets=tuple(texts_within(secrets)),
             marks_cells=True,

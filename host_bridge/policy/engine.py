@@ -99,6 +99,8 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
             if constraint is not None and constraint.effect > worst.effect:
                 worst, culprit, at = constraint, layer, resource
     assert worst is not None  # there is at least one turn of the loop, and authority always answers
+    if worst.effect is Effect.ASK and policy.accepted is not None:
+        worst = _accepted_verdict(policy, policy.accepted, request) or worst
     if worst.effect is Effect.ALLOW:
         if request.untrusted and policy.brakes_after_untrusted:
             for resource in request.resources or _NO_RESOURCE:
@@ -130,12 +132,26 @@ def is_braked(policy: Policy, request: AccessRequest, resource: Resource | None)
     return not policy.authority.allows_after_untrusted(request.principal, request.tool, resource)
 
 
+def _accepted_verdict(policy: Policy, accepted: Layer, request: AccessRequest) -> Verdict | None:
+    """Give the yes that a person's acceptance of the notebook's declaration is; None where it is none to all of the call."""
+    verdict: Verdict | None = None
+    for resource in request.resources or _NO_RESOURCE:
+        verdict = _verdict_of(accepted, policy, request.principal, request.tool, resource)
+        if verdict.effect is not Effect.ALLOW:
+            return None
+    return verdict
+
+
 def _authority_verdict(policy: Policy, principal: str, tool: str, resource: Resource | None) -> Verdict:
-    verdict = policy.authority.judge(principal, tool, resource) or Verdict(Effect.DENY)
+    return _verdict_of(policy.authority, policy, principal, tool, resource)
+
+
+def _verdict_of(layer: Layer, policy: Policy, principal: str, tool: str, resource: Resource | None) -> Verdict:
+    verdict = layer.judge(principal, tool, resource) or Verdict(Effect.DENY)
     if type(resource) is CommandResource and _runs_elsewhere(policy, resource) and resource.argv is not None:
         # What a command does depends on where it runs, so elsewhere only a rule for every call allows it.
         unread = CommandResource(None, resource.text, resource.folder)
-        elsewhere = policy.authority.judge(principal, tool, unread) or Verdict(Effect.DENY)
+        elsewhere = layer.judge(principal, tool, unread) or Verdict(Effect.DENY)
         return max(verdict, elsewhere, key=lambda answer: answer.effect)
     return verdict
 

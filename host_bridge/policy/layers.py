@@ -323,6 +323,7 @@ class Policy:
         brakes_after_untrusted: Whether a call that acts asks a person once the session has received untrusted content.
         digest: SHA-256 over every source, for the audit log.
         sources: Layer name and path (or empty) of everything that was read, in order.
+        accepted: What a person accepted of what the notebook declares; turns an ask into a yes, and nothing else.
     """
 
     principal: str
@@ -334,6 +335,7 @@ class Policy:
     digest: str
     sources: tuple[tuple[str, str], ...]
     brakes_after_untrusted: bool = False
+    accepted: Layer | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:

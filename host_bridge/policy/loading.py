@@ -27,9 +27,10 @@ import stat
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from host_bridge.errors import PolicyError
 from host_bridge.policy.display import escaped, one_line
@@ -37,13 +38,23 @@ from host_bridge.policy.floor import Floor, protecting
 from host_bridge.policy.layers import Clause, Layer, Matcher, Policy, Role, Rule
 from host_bridge.policy.patterns import EVERY_TOOL, KINDS_BY_TOOL, PatternError, parse_rule
 
-__all__ = ["PROFILES", "CheckedFile", "Policy", "check", "load_policy", "narrowing_layer"]
+__all__ = [
+    "PROFILES",
+    "CheckedFile",
+    "Declaration",
+    "Policy",
+    "check",
+    "load_policy",
+    "narrowing_layer",
+    "read_declaration",
+]
 
 PROFILES = ("read-only", "workspace", "full")
 CONSTRAINING_LAYERS = frozenset(("system", "project"))
 """Layers that may only narrow; sources of any other name speak with the user's authority."""
 
 VERSION = 1
+MAX_NOTE_CHARACTERS = 2000  # a person reads it in a question
 MAX_POLICY_BYTES = 2**20  # ours is a page; a file a thousand times longer is some other file
 NOTEBOOK_KEY = "metadata.hermes.permissions"
 _NOTEBOOK_LAYER = "notebook"
@@ -51,6 +62,8 @@ NARROWING = "narrow"
 """The layer of a cell that narrows itself."""
 MAX_NARROWING_RULES = 32  # somebody writes them into a cell
 MAX_NARROWING_CHARACTERS = 1024
+ACCEPTED = "accepted"
+"""Names the layer of an accepted declaration in rules' ids: what a person said yes to before the run."""
 _FIELD_IN_ERROR = re.compile(r" - at `\$\.?(?P<field>.*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _PRINCIPAL = re.compile(r"\S{1,256}")
@@ -80,11 +93,18 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a notebook declares about itself."""
+    """What a notebook declares about itself.
+
+    Attributes:
+        budgets: Limits by name, which only lower those of the configuration. Which names there are is the session's business.
+        note: For who reviews it.
+    """
 
     allow: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    budgets: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS)] = ""
 
 
 _Table = TypeVar("_Table", bound=msgspec.Struct)
@@ -118,6 +138,7 @@ def load_policy(
     paths: Sequence[tuple[str, str]] = (),
     texts: Sequence[tuple[str, str]] = (),
     notebook_permissions: Mapping[str, Any] | None = None,
+    declaration_accepted: bool = False,
     principal: str = "default",
     workspace: str = "",
     protected_paths: Sequence[str] = (),
@@ -130,6 +151,7 @@ def load_policy(
         paths: Policy files as `(layer, path)`. `system` and `project` only narrow; any other name has the user's authority.
         texts: Further rules as `(layer, TOML text)`; they may leave out the version.
         notebook_permissions: What the notebook declares; None for nothing. It can only narrow.
+        declaration_accepted: Whether a person said yes to that declaration: what it allows then needs no further yes.
         principal: Whom the session acts for.
         workspace: The session's workspace; rules about commands mean commands that run in it.
         protected_paths: Files that are never written besides the policy files, such as the running notebook.
@@ -142,7 +164,7 @@ def load_policy(
     sources = [profile_source]
     sources += [_source(layer, path, _read(path)) for layer, path in paths]
     sources += [_source(layer, "", text, version_required=False) for layer, text in texts]
-    declared = _declaration(notebook_permissions)
+    declared = () if notebook_permissions is None else read_declaration(notebook_permissions)[1]
     for source in sources:
         _check_tools(source.rules, known_tools, source.path)
     _check_tools(declared, known_tools, "")
@@ -162,6 +184,7 @@ def load_policy(
         digest=_digest(sources, notebook_permissions),
         brakes_after_untrusted=profile != "full",
         sources=tuple((source.layer, source.path) for source in sources),
+        accepted=_accepted(declared) if declaration_accepted else None,
     )
 
 
@@ -352,19 +375,27 @@ def _check_tools(rules: Iterable[Rule], known_tools: Collection[str] | None, pat
             )
 
 
-def _declaration(permissions: Mapping[str, Any] | None) -> list[Rule]:
-    if permissions is None:
-        return []
+def read_declaration(permissions: Mapping[str, Any]) -> tuple[Declaration, tuple[Rule, ...]]:
+    """Read what a notebook declares, and its rules.
+
+    Raises:
+        PolicyError: It can't be meant; `.key` says where.
+    """
     if not isinstance(permissions, Mapping):
         raise PolicyError(
             f'notebook: {NOTEBOOK_KEY}: must be an object such as {{"allow": ["read_file(./data/**)"]}}',
             key=NOTEBOOK_KEY,
         )
     table = _convert(dict(permissions), Declaration, "", _NOTEBOOK_LAYER, NOTEBOOK_KEY)
-    rules = list(_rules(table, _NOTEBOOK_LAYER, NOTEBOOK_KEY))
+    rules = tuple(_rules(table, _NOTEBOOK_LAYER, NOTEBOOK_KEY))
     for rule in rules:
         _check_rule(rule, "", _NOTEBOOK_LAYER)
-    return rules
+    return table, rules
+
+
+def _accepted(declared: Iterable[Rule]) -> Layer:
+    # Under a name of its own, so that a record tells such a yes from a rule of the notebook.
+    return Layer(ACCEPTED, Role.AUTHORITY, [dataclasses.replace(rule, layer=ACCEPTED) for rule in declared])
 
 
 def _floor(paths: Iterable[str]) -> Floor:

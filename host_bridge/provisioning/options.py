@@ -49,6 +49,7 @@ class LaunchOptions:
         notebook: Absolute path of the notebook, for the record and to protect it.
         notebook_permissions: `metadata.hermes.permissions` of the notebook; None when it declares nothing.
         notebook_digest: `provisioning.notebook.source_digest` of it, which a person's answers for a notebook belong to.
+        accepted_digest: The source whose declaration the person accepted for this kernel alone.
         policy_files: Further policy files.
         policy_rules: Further rules as TOML text.
         run_id: Names the run in the audit log.
@@ -70,6 +71,7 @@ class LaunchOptions:
     notebook: str = ""
     notebook_permissions: Mapping[str, Any] | None = None
     notebook_digest: str = ""
+    accepted_digest: str = ""
     policy_files: tuple[str, ...] = ()
     policy_rules: str = ""
     run_id: str = ""

@@ -17,6 +17,7 @@ from typing import Any
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
 from host_bridge.control import SessionConfig
 from host_bridge.errors import AuditError, ConfigurationError
+from host_bridge.provisioning.declared_needs import DeclaringNotebook, is_accepted, lowered_budgets
 from host_bridge.provisioning.environment import command_environment
 from host_bridge.provisioning.options import LaunchOptions
 
@@ -74,7 +75,8 @@ def session_config(
         environment: The host process's variables.
 
     Raises:
-        ConfigurationError: The workspace isn't a folder, or a profile or budget has no meaning.
+        ConfigurationError: The workspace isn't a folder, or a profile, a budget or the notebook's declaration has no meaning.
+        DeclarationError: Nobody accepted what the notebook declares, and the configuration asks for that.
         AuditError: The folder for audit logs can't be made.
     """
     session_id = new_session_id()
@@ -82,6 +84,13 @@ def session_config(
     permissions = options.notebook_permissions
     if permissions is None:
         permissions = given.notebook_permissions
+    principal = options.principal or environment.get(PRINCIPAL_VARIABLE) or host.session.principal
+    notebook = DeclaringNotebook(
+        path=options.notebook or given.notebook,
+        digest=options.notebook_digest or given.notebook_digest,
+        permissions=permissions,
+        accepted_digest=options.accepted_digest,
+    )
     tools, keys = _with_keys(host.tools, environment)
     return SessionConfig(
         session_id=session_id,
@@ -89,13 +98,14 @@ def session_config(
         server_public_key=given.server_keys[0],
         server_secret_key=given.server_keys[1],
         workspace=workspace,
-        principal=options.principal or environment.get(PRINCIPAL_VARIABLE) or host.session.principal,
+        principal=principal,
         profile=narrower(options.profile or host.session.profile, given.kernelspec_profile),
         policy_paths=policy_paths(host, workspace, options.policy_files),
         policy_texts=(("run", options.policy_rules),) if options.policy_rules else (),
-        notebook=options.notebook or given.notebook,
+        notebook=notebook.path,
         notebook_permissions=None if permissions is None else dict(permissions),
-        notebook_digest=options.notebook_digest or given.notebook_digest,
+        declaration_accepted=is_accepted(host, notebook, principal),
+        notebook_digest=notebook.digest,
         run_id=options.run_id,
         confinement=given.confinement,
         dials=given.dials,
@@ -107,7 +117,7 @@ def session_config(
         tool_settings=tools,
         environment=command_environment(environment, host.environment),
         host_tools=tuple(tool.name for tool in options.tools),
-        budgets=_budgets(host, options),
+        budgets=lowered_budgets(_budgets(host, options), permissions),
         interactive=given.interactive,
         ask_timeout_seconds=host.session.ask_timeout_seconds,
         marks_cells=options.marks_cells,

@@ -1,0 +1,184 @@
+"""Remembers which declarations a person accepted, by the notebook's source: one small file in the user's state folder.
+
+An acceptance is a grant for exactly one source (`provisioning.notebook.source_digest`, which covers the declaration too) and
+one principal. A changed cell or a changed declaration is another source, so the question comes again; what was accepted for
+the same path before is kept to say what changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from host_bridge.config import state_folder
+from host_bridge.errors import ConfigurationError
+
+VERSION = 1
+MAX_ACCEPTED = 1000  # the oldest go first: a notebook that comes again after so many others is reviewed again
+MAX_STORE_BYTES = 16 * 2**20
+
+
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One yes.
+
+    Attributes:
+        digest: Names the notebook's source.
+        principal: Whom the notebook may act for.
+        notebook: Where it lay, absolute; to say what changed, not to find anything by.
+        permissions: What it declared; None where it declared nothing any more.
+        accepted: When, RFC 3339, UTC.
+    """
+
+    digest: str
+    principal: str
+    notebook: str
+    permissions: dict[str, Any] | None
+    accepted: str
+
+
+class _Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int = VERSION
+    accepted: tuple[Acceptance, ...] = ()
+
+
+class AcceptedDeclarations:
+    """The file. Several processes may use it at once.
+
+    Args:
+        path: Where it lies; it need not exist.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or state_folder() / "declarations" / "accepted.json"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
+    def all(self) -> tuple[Acceptance, ...]:
+        """Give all that was accepted, the latest last.
+
+        Raises:
+            ConfigurationError: The file can't be read or isn't one of ours: nothing is accepted on its word.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unusable(f"can't be read: {error.strerror}") from None
+        with open(descriptor, "rb") as file:
+            # Whoever can write here says yes for the user.
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.getuid() or status.st_mode & 0o022:
+                raise self._unusable("can be written by others")
+            data = file.read(MAX_STORE_BYTES + 1)
+        if len(data) > MAX_STORE_BYTES:
+            raise self._unusable(f"is over {MAX_STORE_BYTES} bytes")
+        try:
+            store = msgspec.json.decode(data, type=_Store)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise self._unusable(f"is damaged ({error})") from None
+        if store.version != VERSION:
+            raise self._unusable(f"is of version {store.version}, and {VERSION} is known here")
+        return store.accepted
+
+    def is_accepted(self, principal: str, digest: str) -> bool:
+        """Whether a person accepted this source for this principal. An unknown source (an empty digest) never is."""
+        return bool(digest) and any((one.principal, one.digest) == (principal, digest) for one in self.all())
+
+    def latest(self, principal: str, notebook: str) -> Acceptance | None:
+        """Give what was accepted last for the notebook at this path."""
+        found = [one for one in self.all() if (one.principal, one.notebook) == (principal, notebook)]
+        return found[-1] if found else None
+
+    def accept(
+        self, *, principal: str, digest: str, notebook: str, permissions: Mapping[str, Any] | None
+    ) -> Acceptance:
+        """Remember a yes.
+
+        Raises:
+            ConfigurationError: It can't be remembered.
+        """
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        acceptance = Acceptance(
+            digest=digest,
+            principal=principal,
+            notebook=notebook,
+            permissions=None if permissions is None else dict(permissions),
+            accepted=now,
+        )
+
+        def with_it(accepted: tuple[Acceptance, ...]) -> tuple[Acceptance, ...]:
+            others = [one for one in accepted if (one.principal, one.digest) != (principal, digest)]
+            return (*others, acceptance)[-MAX_ACCEPTED:]
+
+        self._change(with_it)
+        return acceptance
+
+    def revoke(self, is_meant: Callable[[Acceptance], bool]) -> int:
+        """Forget what `is_meant`; give how many there were.
+
+        Raises:
+            ConfigurationError: The file can't be changed.
+        """
+        revoked = 0
+
+        def without(accepted: tuple[Acceptance, ...]) -> tuple[Acceptance, ...]:
+            nonlocal revoked
+            kept = tuple(one for one in accepted if not is_meant(one))
+            revoked = len(accepted) - len(kept)
+            return kept
+
+        self._change(without)
+        return revoked
+
+    def _change(self, change: Callable[[tuple[Acceptance, ...]], tuple[Acceptance, ...]]) -> None:
+        folder = self._path.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(folder):
+                before = self.all()
+                after = change(before)
+                if after != before:
+                    self._replace(msgspec.json.encode(_Store(VERSION, after)))
+        except OSError as error:
+            raise self._unusable(f"can't be written: {error.strerror}") from None
+
+    def _replace(self, data: bytes) -> None:
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            beside.replace(self._path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def _unusable(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._path}: what was accepted {problem}; move the file away, and accept notebooks again",
+            path=str(self._path),
+        )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the folder's file; reading needs no lock, since it is replaced as a whole."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
