@@ -42,6 +42,18 @@ class SessionError(HostBridgeError):
     """A bridge session that could not be started, or ended before its time."""
 
 
+class QuestionError(HostBridgeError):
+    """A question in the inbox that can't be asked, found or answered."""
+
+
+class QuestionNotFoundError(QuestionError):
+    """There is no such question, or several are meant."""
+
+
+class QuestionSettledError(QuestionError):
+    """The question has its outcome already, which stands."""
+
+
 class NotebookError(HostBridgeError):
     """A notebook that can't be read or used.
 
