@@ -279,6 +279,9 @@ class Bridge:
             answered.wait(seconds)
         finally:
             del self._questions[call.call_id]
+            if not answers:
+                reason = "the call has ended" if call.ended else "the time for an answer was over"
+                self._writer.put(control.QuestionOver(question_id=call.call_id, reason=reason))
             call.extend(time.monotonic() - started - seconds)
         return answers[0] if answers else "no"
 

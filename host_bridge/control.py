@@ -259,6 +259,13 @@ class Asked(ControlMessage, frozen=True, kw_only=True, tag="asked"):
     timeout_seconds: float = 300.0
 
 
+class QuestionOver(ControlMessage, frozen=True, tag="question_over"):
+    """Nobody waits for the answer to a question any more: its call was cancelled, or its time is up."""
+
+    question_id: str
+    reason: str = ""
+
+
 class CallSettled(ControlMessage, frozen=True, tag="call_settled"):
     """A call is over. `outcome` is `"ok"` or the wire's error code."""
 
@@ -294,7 +301,7 @@ class Ended(ControlMessage, frozen=True, tag="ended"):
 
 
 ToSession = Open | KernelStarting | CellStarted | CellSettled | Answer | HostToolReply | ProvideTools | End
-ToHost = Ready | Refused | Asked | CallSettled | HostToolRequest | HostToolCancel | Ended
+ToHost = Ready | Refused | Asked | QuestionOver | CallSettled | HostToolRequest | HostToolCancel | Ended
 
 _TYPES: dict[str, type[ControlMessage]] = {
     kind.__struct_config__.tag: kind for kind in (*ToSession.__args__, *ToHost.__args__)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import select
 import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from host_bridge.control import Asked
 
 TERMINAL = "/dev/tty"
+_KEPT_IDS = 256  # a question can be over before its thread has begun
+_LOOK_SECONDS = 0.2  # how often one that waits its turn looks whether it still has to be asked
 
 
 class TerminalQuestions:
@@ -29,23 +33,63 @@ class TerminalQuestions:
     def __init__(self, paused: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext) -> None:
         self._paused = paused
         self._turn = threading.Lock()
+        self._changing = threading.Lock()
+        self._open: dict[str, int] = {}  # what is written to end a question, by its id
+        self._too_early: collections.deque[str] = collections.deque(maxlen=_KEPT_IDS)
 
     def __call__(self, question: Asked) -> str:
-        """Give one of `control.ANSWERS`, or `""` when nobody answered in time."""
+        """Give one of `control.ANSWERS`, or `""` when nobody answered while an answer was waited for."""
+        deadline = time.monotonic() + question.timeout_seconds
+        with self._listening(question.question_id) as over:
+            if not self._wait_turn(deadline, over):
+                return ""
+            try:
+                with self._paused():
+                    return self._ask(question, max(0.0, deadline - time.monotonic()), over)
+            finally:
+                self._turn.release()
+
+    def withdraw(self, question_id: str, reason: str) -> None:
+        """Take a question off the terminal: nobody waits for the answer any more."""
+        with self._changing:
+            if (end := self._open.get(question_id)) is not None:
+                os.write(end, b"x")
+            else:
+                self._too_early.append(question_id)
+
+    def _ask(self, question: Asked, seconds: float, over: int) -> str:
         import msgspec
 
         from host_bridge.policy.prompter import terminal_prompter
 
-        deadline = time.monotonic() + question.timeout_seconds
-        if not self._turn.acquire(timeout=max(0.0, question.timeout_seconds)):
-            return ""
+        discard_typed_ahead()
+        return terminal_prompter(msgspec.structs.replace(question, timeout_seconds=seconds), over=over)
+
+    def _wait_turn(self, deadline: float, over: int) -> bool:
+        while not select.select([over], [], [], 0)[0]:
+            left = deadline - time.monotonic()
+            if self._turn.acquire(timeout=max(0.0, min(_LOOK_SECONDS, left))):
+                if not select.select([over], [], [], 0)[0]:
+                    return True
+                self._turn.release()
+            elif left <= 0:
+                return False
+        return False
+
+    @contextlib.contextmanager
+    def _listening(self, question_id: str) -> Iterator[int]:
+        over, end = os.pipe()
+        with self._changing:
+            self._open[question_id] = end
+            if question_id in self._too_early:
+                os.write(end, b"x")
         try:
-            with self._paused():
-                discard_typed_ahead()
-                left = max(0.0, deadline - time.monotonic())
-                return terminal_prompter(msgspec.structs.replace(question, timeout_seconds=left))
+            yield over
         finally:
-            self._turn.release()
+            with self._changing:
+                del self._open[question_id]
+            os.close(end)
+            os.close(over)
 
 
 def discard_typed_ahead() -> None:

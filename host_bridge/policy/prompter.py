@@ -57,17 +57,20 @@ def describe(asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def terminal_prompter(asked: Asked, stream_in: Input | None = None, stream_out: Output | None = None) -> str:
+def terminal_prompter(
+    asked: Asked, stream_in: Input | None = None, stream_out: Output | None = None, *, over: int | None = None
+) -> str:
     """Ask on the terminal and wait for an answer.
 
     Args:
         asked: The question.
         stream_in: Where the answer comes from; the process's terminal if there is one, else standard input.
         stream_out: Where the question goes; the terminal, else standard error.
+        over: A descriptor that is readable once nobody waits for the answer any more.
 
     Returns:
-        `"once"`, `"run"` or `"no"`; `""` when no answer came in time. The end of the input, Ctrl-C and anything else than a
-        clear yes are a no.
+        `"once"`, `"run"` or `"no"`; `""` when no answer came while one was waited for. The end of the input, Ctrl-C and
+        anything else than a clear yes are a no.
     """
     with contextlib.ExitStack() as stack:
         if stream_in is None or stream_out is None:
@@ -78,12 +81,13 @@ def terminal_prompter(asked: Asked, stream_in: Input | None = None, stream_out: 
             _forget_input(stream_in)
             stream_out.write(f"\n{describe(asked)}\n{_CHOICES}")
             stream_out.flush()
-            line = _read_line(stream_in, asked.timeout_seconds)
+            line = _read_line(stream_in, asked.timeout_seconds, over)
         except (KeyboardInterrupt, OSError, ValueError):  # Ctrl-C; a terminal that went away; a closed stream
             line = ""
         answer = "" if line is None else _ANSWERS.get(line.strip().lower(), "no")
         with contextlib.suppress(OSError, ValueError):
-            stream_out.write("\nno answer in time: denied\n" if line is None else "\n" if not line else "")
+            missing = "no answer is needed any more" if _is_readable(over) else "no answer in time: denied"
+            stream_out.write(f"\n{missing}\n" if line is None else "\n" if not line else "")
             stream_out.flush()
         return answer
 
@@ -137,8 +141,12 @@ def _forget_input(stream: Input) -> None:
             termios.tcflush(stream.fileno(), termios.TCIFLUSH)
 
 
-def _read_line(stream: Input, timeout_seconds: float) -> str | None:
-    """Give a line without waiting past the deadline; None when there was none, `""` at the end of the input."""
+def _is_readable(descriptor: int | None) -> bool:
+    return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
+
+
+def _read_line(stream: Input, timeout_seconds: float, over: int | None) -> str | None:
+    """Give a line without waiting longer than anybody does; None when there was none, `""` at the end of the input."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # text in memory: nothing to wait for
@@ -146,8 +154,9 @@ def _read_line(stream: Input, timeout_seconds: float) -> str | None:
     deadline = time.monotonic() + timeout_seconds
     line = b""
     while not line.endswith(b"\n") and len(line) < _MAX_ANSWER_BYTES:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        watched = [descriptor] if over is None else [descriptor, over]
+        ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
+        if descriptor not in ready:
             return None
         # Byte by byte: what follows the answer belongs to whoever reads next.
         byte = os.read(descriptor, 1)

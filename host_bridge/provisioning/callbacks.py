@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from host_bridge import control
-from host_bridge.control import ANSWERS, Answer, Asked, ControlMessage, HostToolReply, HostToolRequest
+from host_bridge.control import ANSWERS, Answer, Asked, ControlMessage, HostToolReply, HostToolRequest, QuestionOver
 from host_bridge.errors import SessionError
-from host_bridge.provisioning.options import HostTool, Prompter
+from host_bridge.provisioning.options import HostTool, ListeningPrompter, Prompter
 
 MAX_THREADS = 64  # a session has at most a few hundred calls open; a person answers one at a time
 APPLICATION = "application"  # who answered, where a prompter doesn't say
@@ -40,6 +40,7 @@ class Callbacks:
         self._prompter = prompter
         self._tools = {tool.name: tool for tool in tools}
         self._cancelled: dict[str, threading.Event] = {}
+        self._asked: set[str] = set()
         self._threads = threading.BoundedSemaphore(MAX_THREADS)
 
     def add(self, tools: Sequence[HostTool]) -> None:
@@ -49,8 +50,15 @@ class Callbacks:
     def ask(self, question: Asked) -> None:
         """Have the question answered."""
         prompter = self._prompter
+        self._asked.add(question.question_id)
         if prompter is None or not self._start(lambda: self._answer(question, prompter)):
+            self._asked.discard(question.question_id)
             self._reply(Answer(question_id=question.question_id, answer="no"))
+
+    def question_over(self, message: QuestionOver) -> None:
+        """Tell the prompter, if it listens, that nobody waits for an answer any more."""
+        if message.question_id in self._asked and isinstance(self._prompter, ListeningPrompter):
+            self._prompter.withdraw(message.question_id, message.reason)
 
     def call(self, request: HostToolRequest) -> None:
         """Have a provided tool run."""
@@ -68,9 +76,11 @@ class Callbacks:
             event.set()
 
     def cancel_all(self) -> None:
-        """Tell all provided tools so: the session is over."""
+        """Tell all provided tools so, and the prompter: the session is over."""
         for event in list(self._cancelled.values()):
             event.set()
+        for question_id in list(self._asked):
+            self.question_over(QuestionOver(question_id=question_id, reason="the session is over"))
 
     def _start(self, work: Callable[[], None]) -> bool:
         if not self._threads.acquire(blocking=False):
@@ -91,6 +101,8 @@ class Callbacks:
         except Exception:
             _log.exception("the prompter failed, which counts as a no")
             given = "no"
+        finally:
+            self._asked.discard(question.question_id)
         if given == "":
             return  # nobody answered: the session says so when the question's time is up
         answer = given if isinstance(given, Answer) else Answer(answer=given if isinstance(given, str) else "no")

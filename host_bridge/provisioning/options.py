@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from host_bridge.control import Answer, Asked, CallSettled
 
@@ -17,6 +17,18 @@ Prompter = Callable[[Asked], str | Answer]
 
 Gives one of `control.ANSWERS`, or an `Answer` where a word doesn't say it all. The empty text means that nobody answered: the
 question then expires by itself, which the audit log tells from a no. An exception is a no."""
+
+
+@runtime_checkable
+class ListeningPrompter(Protocol):
+    """A prompter that wants to know when nobody waits for an answer any more."""
+
+    def __call__(self, asked: Asked, /) -> str | Answer:
+        """Ask a person, as every prompter does."""
+
+    def withdraw(self, question_id: str, reason: str) -> None:
+        """Stop asking. Called in the thread that reads the control channel, so it must be quick; may come after the answer."""
+
 
 CallListener = Callable[[CallSettled], None]
 """Hears of every settled call. Called in the thread that reads the control channel, so it must be quick."""

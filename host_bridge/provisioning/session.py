@@ -28,6 +28,7 @@ from host_bridge.control import (
     KernelStarting,
     Open,
     ProvideTools,
+    QuestionOver,
     Ready,
     Refused,
     SessionConfig,
@@ -236,6 +237,8 @@ class BridgeSession:
         match message:
             case Asked():
                 self._callbacks.ask(message)
+            case QuestionOver():
+                self._callbacks.question_over(message)
             case HostToolRequest():
                 self._callbacks.call(message)
             case HostToolCancel():

@@ -262,6 +262,16 @@ def test_an_ask_nobody_answers_is_a_no_in_time():
         assert kernel.answer(call_id).code == "denied"
 
 
+def test_the_host_is_told_when_nobody_waits_for_an_answer_any_more():
+    with open_host(policy_texts=ASK, interactive=True, ask_timeout_seconds=30) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        call_id = kernel.ask("terminal", command="echo hi")
+        asked = host.expect(control.Asked)
+        kernel.say(Cancel(id=call_id))
+        over = host.expect(control.QuestionOver)
+        assert (over.question_id, over.reason) == (asked.question_id, "the call has ended")
+
+
 def test_a_tool_of_the_host_application_is_decided_recorded_and_run_there(host):
     host.send(control.ProvideTools(tools=({"name": "add", "summary": "Add."},)))
     with open_kernel(host) as kernel:

@@ -1,6 +1,7 @@
 """Questions at the terminal: one at a time, nothing typed ahead counts, and a run that goes on isn't held up."""
 
 import contextlib
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -31,10 +32,12 @@ class Person:
         self.sees_one = threading.Semaphore(0)
         self.answers = threading.Semaphore(0)
 
-    def __call__(self, asked: Asked) -> str:
+    def __call__(self, asked: Asked, over: int) -> str:
         self.seen.append(asked)
         self.sees_one.release()
-        self.answers.acquire(timeout=10)
+        while not self.answers.acquire(timeout=0.01):
+            if select.select([over], [], [], 0)[0]:
+                return ""
         return "once"
 
 
@@ -96,3 +99,23 @@ def test_others_are_kept_from_the_terminal_while_somebody_is_asked(person: Perso
     prompter.TerminalQuestions(paused)(question())
 
     assert events == ["paused", "resumed"]
+
+
+def test_a_question_nobody_waits_for_leaves_the_terminal_to_the_next(person: Person) -> None:
+    questions = prompter.TerminalQuestions()
+    answers: list[str] = []
+    threads = [ask_in_thread(questions, question("first"), answers)]
+    person.sees_one.acquire(timeout=10)
+    threads += [ask_in_thread(questions, question(name), answers) for name in ("second", "third")]
+
+    questions.withdraw("second", "the call was cancelled")
+    threads[1].join(10)
+    questions.withdraw("first", "answered elsewhere")
+    threads[0].join(10)
+    assert person.sees_one.acquire(timeout=10)
+    person.answers.release()
+    threads[2].join(10)
+    questions.withdraw("third", "it has been answered already")
+
+    assert answers == ["", "", "once"]
+    assert [asked.question_id for asked in person.seen] == ["first", "third"]

@@ -180,3 +180,20 @@ def test_a_line_is_bounded_and_counts_what_it_leaves_out():
     text = one_line("".join(chr(97 + n % 26) for n in range(100_000)), 100)
     assert len(text) < 200
     assert "99900 more characters" in text
+
+
+def test_a_question_that_is_answered_elsewhere_is_taken_off_the_terminal():
+    ours, theirs = pty.openpty()
+    over, end = os.pipe()
+    out = io.StringIO()
+    with open(theirs, "rb", buffering=0) as stream:
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(terminal_prompter(asked(), stream, out, over=over)))
+        asking.start()
+        os.write(end, b"x")
+        asking.join(4)
+    for descriptor in (ours, over, end):
+        os.close(descriptor)
+
+    assert answers == [""]
+    assert out.getvalue().endswith("no answer is needed any more\n")

@@ -95,6 +95,18 @@ def asks(script: Script) -> None:
     script.serve_until_end()
 
 
+def stops_asking(script: Script) -> None:
+    """Ask two questions, and need no answer: to the first because its call is over, to the second because all is."""
+    script.until(control.CellStarted)
+    for name in ("q0", "q1"):
+        script.send(control.Asked(question_id=name, tool="terminal", shown={}, rule_id="r", reason="", principal="p"))
+    script.until(control.CellSettled)
+    script.send(control.QuestionOver(question_id="q0", reason="the call has ended"))
+    script.send(control.QuestionOver(question_id="unheard of", reason="the call has ended"))
+    script.until(control.CellStarted)
+    os._exit(0)
+
+
 def calls_host_tools(script: Script) -> None:
     """Call each tool provided, and give the replies as settled calls."""
     provided = script.until(control.ProvideTools)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +168,35 @@ def test_a_question_is_answered_in_a_thread_of_its_own(make: Callable[..., Bridg
     for _ in range(3):
         assert settled.acquire(timeout=READY_SECONDS)
     assert {call.call_id: call.outcome for call in session.calls} == {"q0": "once", "q1": "no", "q2": "no"}
+
+
+def test_a_prompter_that_listens_is_told_when_nobody_waits_any_more(make: Callable[..., BridgeSession]) -> None:
+    class Listening:
+        def __init__(self) -> None:
+            self.asked = threading.Semaphore(0)
+            self.told: queue.Queue[tuple[str, str]] = queue.Queue()
+            self.over = threading.Event()
+
+        def __call__(self, asked: Asked) -> str:
+            self.asked.release()
+            self.over.wait(READY_SECONDS)
+            return ""
+
+        def withdraw(self, question_id: str, reason: str) -> None:
+            self.told.put((question_id, reason))
+
+    prompter = Listening()
+    session = make("stops_asking", prompter=prompter)
+    session.wait_ready(READY_SECONDS)
+    session.cell_started(0)
+    assert all(prompter.asked.acquire(timeout=READY_SECONDS) for _ in range(2))
+    session.cell_settled(0)
+    assert prompter.told.get(timeout=READY_SECONDS) == ("q0", "the call has ended")
+    session.cell_started(1)
+    told = [prompter.told.get(timeout=READY_SECONDS) for _ in range(2)]
+    prompter.over.set()
+
+    assert set(told) == {("q0", "the session is over"), ("q1", "the session is over")}
 
 
 def test_without_a_prompter_every_question_is_a_no(make: Callable[..., BridgeSession]) -> None:
