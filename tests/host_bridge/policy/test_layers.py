@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from host_bridge.errors import PolicyError
 from host_bridge.policy.commands import resources
 from host_bridge.policy.engine import decide, explain
-from host_bridge.policy.loading import load_policy
+from host_bridge.policy.loading import load_policy, narrowing_layer
 from host_bridge.policy.model import Access, AccessRequest, Effect, PathResource, TextResource, UrlResource
 
 RULES = [
@@ -72,8 +73,18 @@ REQUESTS = [
 untimed = settings(deadline=None, max_examples=60)  # how long an example takes is the machine's business
 
 rule_lists = st.lists(st.sampled_from(RULES), max_size=5)
-tables = st.fixed_dictionaries({}, optional=dict.fromkeys(("allow", "ask", "deny", "ask_unless_allowed"), rule_lists))
+CLAUSES = ("allow", "ask", "deny", "ask_unless_allowed")
+tables = st.fixed_dictionaries({}, optional=dict.fromkeys(CLAUSES, rule_lists))
 layers = st.tuples(tables, tables)
+marked_rules = st.lists(st.sampled_from(RULES).map(lambda rule: Marked(rule)) | st.sampled_from(RULES), max_size=5)
+marked_tables = st.fixed_dictionaries(
+    {}, optional={**dict.fromkeys(CLAUSES, rule_lists), "allow": marked_rules, "brake": st.booleans()}
+)
+marked_layers = st.tuples(marked_tables, st.fixed_dictionaries({}, optional={"allow": marked_rules}))
+narrowings = st.lists(
+    st.lists(st.sampled_from([*RULES, "*(./data/**)", "*(domain:*.python.org)"]), max_size=4).map(tuple), max_size=3
+)
+sources = st.sampled_from(["", "web_extract of https://example.org"])
 requests = st.builds(
     lambda request, principal: AccessRequest(principal, *request),
     st.sampled_from(REQUESTS),
@@ -81,9 +92,21 @@ requests = st.builds(
 )
 
 
+class Marked(str):
+    """A rule that also holds after untrusted content."""
+
+
 def toml(general: dict, for_a: dict) -> str:
-    lines = ["version = 1", "[rules]", *(f"{name} = {json.dumps(rules)}" for name, rules in general.items())]
-    lines += ["[agents.a.rules]", *(f"{name} = {json.dumps(rules)}" for name, rules in for_a.items())]
+    def lists(table: dict) -> list[str]:
+        return [f"{name} = [{', '.join(map(entry, rules))}]" for name, rules in table.items() if name in CLAUSES]
+
+    def entry(rule: str) -> str:
+        text = json.dumps(rule)
+        return f"{{ rule = {text}, allow_after_untrusted = true }}" if isinstance(rule, Marked) else text
+
+    lines = ["version = 1", "[rules]", *lists(general), "[agents.a.rules]", *lists(for_a)]
+    if "brake" in general:
+        lines += ["[taint]", f"brake = {json.dumps(general['brake'])}"]
     return "\n".join(lines)
 
 
@@ -104,6 +127,60 @@ def test_a_notebooks_declaration_never_widens(user, declared, request):
     before = decide(load_policy(profile="read-only", texts=texts), request)
     after = decide(load_policy(profile="read-only", texts=texts, notebook_permissions=declared), request)
     assert after.effect >= before.effect
+
+
+@untimed
+@given(marked_layers, narrowings, st.lists(st.sampled_from(RULES), max_size=4).map(tuple), requests, sources)
+def test_a_cells_narrowing_never_widens(user, before, added, request, untrusted):
+    policy = load_policy(profile="workspace", texts=[("user", toml(*user))], workspace="/ws")
+    request = dataclasses.replace(request, untrusted=untrusted, narrowing=tuple(map(narrowing_layer, before)))
+    narrowed = dataclasses.replace(request, narrowing=(*request.narrowing, narrowing_layer(added)))
+    assert decide(policy, narrowed).effect >= decide(policy, request).effect
+
+
+@untimed
+@given(narrowings, requests)
+def test_the_order_of_narrowings_never_matters(nested, request):
+    policy = load_policy(profile="workspace", workspace="/ws")
+    layers = tuple(map(narrowing_layer, nested))
+    one = decide(policy, dataclasses.replace(request, narrowing=layers))
+    assert decide(policy, dataclasses.replace(request, narrowing=layers[::-1])).effect == one.effect
+
+
+@untimed
+@given(marked_layers, tables, st.booleans(), st.sampled_from(["system", "project"]), requests, sources)
+def test_adding_a_constraining_layer_never_widens_after_untrusted_content(user, rules, brake, name, request, untrusted):
+    texts = [("user", toml(*user))]
+    request = dataclasses.replace(request, untrusted=untrusted)
+    before = decide(load_policy(profile="workspace", texts=texts, workspace="/ws"), request)
+    added = (name, toml({**rules, "brake": brake}, {}))
+    after = decide(load_policy(profile="workspace", texts=[*texts, added], workspace="/ws"), request)
+    assert after.effect >= before.effect
+
+
+@untimed
+@given(marked_layers, requests)
+def test_untrusted_content_only_ever_makes_an_ask_of_an_allow(user, request):
+    policy = load_policy(profile="workspace", texts=[("user", toml(*user))], workspace="/ws")
+    before = decide(policy, request)
+    after = decide(policy, dataclasses.replace(request, untrusted="x"))
+    assert (before.effect, after.effect) in {
+        *((effect, effect) for effect in Effect),
+        (Effect.ALLOW, Effect.ASK),
+    }
+    if not policy.brakes_after_untrusted:
+        assert before == after
+
+
+@untimed
+@given(marked_layers, requests, sources)
+def test_the_order_of_marked_rules_never_matters(user, request, untrusted):
+    turned = tuple({name: value if name == "brake" else value[::-1] for name, value in table.items()} for table in user)
+    request = dataclasses.replace(request, untrusted=untrusted)
+    one, other = (
+        load_policy(profile="read-only", texts=[("user", toml(*tables))], workspace="/ws") for tables in (user, turned)
+    )
+    assert decide(one, request).effect == decide(other, request).effect
 
 
 @untimed
@@ -143,8 +220,9 @@ def test_a_call_is_allowed_only_if_each_of_its_resources_is(user, request):
 
 
 @untimed
-@given(layers, layers, requests)
-def test_an_explanation_agrees_with_the_decision(user, constraint, request):
+@given(marked_layers, layers, requests, narrowings, sources)
+def test_an_explanation_agrees_with_the_decision(user, constraint, request, nested, untrusted):
+    request = dataclasses.replace(request, untrusted=untrusted, narrowing=tuple(map(narrowing_layer, nested)))
     policy = load_policy(
         profile="read-only", texts=[("user", toml(*user)), ("project", toml(*constraint))], workspace="/ws"
     )
