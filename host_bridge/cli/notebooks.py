@@ -1,4 +1,4 @@
-"""`inspect`, `collect`, `validate` and `diff`: what can be said about notebooks without running them."""
+"""`inspect`, `collect` and `validate`: what can be said about notebooks without running them."""
 
 from __future__ import annotations
 
@@ -79,27 +79,4 @@ def validate_command(notebook: str, nbval: str, timeout: float, as_json: bool) -
     else:
         click.echo("\n".join(plain(problem) for problem in found.problems))
     if not found:
-        raise Exit(ExitCode.FAILED)
-
-
-@click.command("diff")
-@click.argument("before", type=FILE)
-@click.argument("after", type=FILE)
-@json_option
-@debug_option
-def diff_command(before: str, after: str, as_json: bool) -> None:
-    """Show what changed between two notebooks, cell by cell. Exits with 1 if they differ."""
-    from host_bridge.executor import NotebookExecutor
-
-    difference = NotebookExecutor().diff_notebooks(before, after)
-    if as_json:
-        print_json(difference.to_dict())
-    else:
-        click.echo(difference.summary)
-        rows = [(f"- cell {index}", "") for index in difference.cells_removed]
-        rows += [(f"~ cell {index}", ", ".join(parts)) for index, parts in difference.cells_changed.items()]
-        rows += [(f"+ cell {index}", "(in the second)") for index in difference.cells_added]
-        if rows:
-            click.echo(indented(table(rows)))
-    if difference:
         raise Exit(ExitCode.FAILED)

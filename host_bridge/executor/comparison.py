@@ -7,11 +7,14 @@ wants to overlook can be left out of the operations by their path.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from host_bridge.executor.changes import NotebookChanges, summarise
 from host_bridge.executor.documents import Document
 from host_bridge.executor.notebooks import parse_notebook, read_notebook
 
@@ -30,6 +33,8 @@ class NotebookDifference:
         cells_changed: By index in the first notebook, which parts of the cell differ: `source`, `outputs`, `metadata`, …
         metadata_changed: Whether the notebooks' own metadata or format differ.
         summary: All this in a sentence.
+        changes: What it means: cells by id, parameters, permissions, results, tool calls.
+        digests: The contents of the first notebook and the second; `patching` checks that a difference fits by them.
     """
 
     operations: list[dict[str, Any]]
@@ -38,6 +43,8 @@ class NotebookDifference:
     cells_changed: dict[int, list[str]]
     metadata_changed: bool
     summary: str
+    changes: NotebookChanges
+    digests: tuple[str, str]
 
     def __bool__(self) -> bool:
         return bool(self.operations)
@@ -57,20 +64,25 @@ def diff_notebooks(a: str | os.PathLike[str] | Document, b: str | os.PathLike[st
     Raises:
         NotebookError: One of them can't be read, or isn't a valid notebook.
     """
-    first, second = _open(a), _open(b)
+    first, second = open_notebook(a), open_notebook(b)
     with _one_at_a_time:
         from nbdime.diffing.notebooks import diff_notebooks as nbdime_diff
         from nbdime.diffing.notebooks import reset_notebook_differ
 
         reset_notebook_differ()
         operations = [_plain(operation) for operation in nbdime_diff(first, second)]
-    return _describe(operations)
+    return _describe(operations, summarise(first, second), (content_digest(first), content_digest(second)))
 
 
-def _open(notebook: str | os.PathLike[str] | Document) -> Any:
+def content_digest(notebook: Document) -> str:
+    """Name all that a notebook holds, outputs and metadata included, however its file spells it."""
+    text = json.dumps(notebook, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_notebook(notebook: str | os.PathLike[str] | Document) -> Any:
+    """Give a notebook in its newest format, reading it if it is a path."""
     if isinstance(notebook, Mapping):
-        import json
-
         return parse_notebook(json.dumps(notebook))
     return read_notebook(notebook)
 
@@ -83,7 +95,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _describe(operations: list[dict[str, Any]]) -> NotebookDifference:
+def _describe(
+    operations: list[dict[str, Any]], changes: NotebookChanges, digests: tuple[str, str]
+) -> NotebookDifference:
     added: list[int] = []
     removed: list[int] = []
     changed: dict[int, list[str]] = {}
@@ -100,9 +114,8 @@ def _describe(operations: list[dict[str, Any]]) -> NotebookDifference:
         elif operation["op"] == "patch":
             changed[index] = sorted({str(part["key"]) for part in operation["diff"]})
     metadata = any(operation["key"] != "cells" for operation in operations)
-    return NotebookDifference(
-        operations, added, removed, changed, metadata, _sentence(added, removed, changed, metadata)
-    )
+    sentence = _sentence(added, removed, changed, metadata)
+    return NotebookDifference(operations, added, removed, changed, metadata, sentence, changes, digests)
 
 
 def _cell_operations(operations: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from host_bridge.executor.comparison import NotebookDifference
+    from host_bridge.executor.merging import Merge
     from host_bridge.executor.validation import Validation
     from host_bridge.provisioning.options import CallListener, HostTool, Prompter
 
@@ -235,6 +236,20 @@ class NotebookExecutor:
         from host_bridge.executor.comparison import diff_notebooks
 
         return diff_notebooks(a, b)
+
+    def merge_notebooks(self, base: Path | Document, ours: Path | Document, theirs: Path | Document) -> Merge:
+        """Merge two versions of a notebook with the one that both were made from, cell by cell.
+
+        What both changed is in `conflicts`; without any the result is proven to have both sides' changes and nothing else.
+
+        Raises:
+            NotebookError: One of them can't be read, or the merge didn't pass its check (`MergeError`).
+        """
+        import_jsonschema_lightly()
+        from host_bridge.executor.comparison import open_notebook
+        from host_bridge.executor.merging import merge_notebooks
+
+        return merge_notebooks(open_notebook(base), open_notebook(ours), open_notebook(theirs))
 
     def validate(self, path: Path, nbval: str = "off", timeout: float = DEFAULT_TIMEOUT_SECONDS) -> Validation:
         """Check that a file is a valid notebook, and on request that running it still gives the outputs it has.
