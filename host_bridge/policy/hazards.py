@@ -91,6 +91,11 @@ def runs_its_arguments(argv: Sequence[str]) -> bool:
     return habit is not None and (habit.wraps or habit.runs)
 
 
+def is_known(command: str) -> bool:
+    """Whether anything is known about the command; an unknown one has no hazards, whatever its arguments."""
+    return _habit(command) is not None
+
+
 def depends_on_folder(argv: Sequence[str]) -> bool:
     """Whether the folder the command runs in says what it runs."""
     habit = _habit(argv[0])

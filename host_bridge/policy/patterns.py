@@ -126,11 +126,15 @@ class PathPattern:
         narrow: A regular expression without groups, as the pattern is written.
         generous: The same on folded text, and everything beneath what it names.
         literal: The path it names, where it has no wildcard.
+        is_absolute: Whether it begins at the root, not at the workspace.
+        names: Its parts between slashes, as text and None for each wildcard; two None alone are `**`.
     """
 
     narrow: str
     generous: str
     literal: str | None
+    is_absolute: bool
+    names: tuple[tuple[str | None, ...], ...]
 
 
 def parse_path(pattern: str) -> PathPattern:
@@ -142,7 +146,7 @@ def parse_path(pattern: str) -> PathPattern:
     if pattern.startswith("~"):
         raise PatternError(f"{pattern!r}: write the absolute path instead of ~")
     if pattern == "/":
-        return PathPattern("", "(?:/.*)?", "")
+        return PathPattern("", "(?:/.*)?", "", is_absolute=True, names=())
     absolute = pattern.startswith("/")
     names = _split_path(pattern.removeprefix("/").removeprefix("./") if pattern not in (".", "./") else "")
     if names and not names[-1]:
@@ -158,7 +162,7 @@ def parse_path(pattern: str) -> PathPattern:
     generous = anchor + _path_regex([[piece and fold(piece) for piece in parts] for parts in pieces]) + "(?:/.*)?"
     has_wildcard = any(None in parts for parts in pieces)
     literal = None if has_wildcard else "/".join(["" if absolute else ".", *("".join(map(str, p)) for p in pieces)])
-    return PathPattern(narrow, generous, literal)
+    return PathPattern(narrow, generous, literal, absolute, tuple(map(tuple, pieces)))
 
 
 def _split_path(pattern: str) -> list[str]:
