@@ -3,7 +3,7 @@
 Exact by default: one rule for each thing that was touched. Three steps generalise, each bounded and named in the result:
 
     files      three or more of one folder with one suffix  ->  `read_file(./data/*.csv)`; never what sounds secret
-    commands   a word that is a whole number                ->  `#`, where the rule then still allows the command
+    commands   two or more that differ in whole numbers     ->  `#` for these, where that allows them all
     searches   three or more                                ->  the bare rule, since nobody repeats a search word for word
 
 A URL becomes `domain:` of its host where it is at its scheme's own port, else `url:` with scheme, host and port. What was
@@ -28,6 +28,9 @@ from host_bridge.policy.remedies import quoted
 
 SAME_KIND = 3
 """From how many files of one folder and suffix, or searches, on one rule stands for all. Two may be coincidence."""
+
+SAME_COMMAND = 2
+"""From how many commands that differ in numbers on one rule stands for all: `kill 12` says nothing about `kill 1`."""
 
 MARGIN = 1.5
 """Budgets are this many times what was counted: data grows between two runs, and a loop out of hand is far beyond."""
@@ -140,8 +143,6 @@ class _Learner:
             allow[rule] = None
             if exact:
                 generalised.append(Generalised(rule, exact))
-        allow.update({rule: None for rule, seen in self._numbered.items() if seen})
-        generalised += [Generalised(rule, len(seen)) for rule, seen in self._numbered.items()]
         if any(rule.startswith("terminal") for rule in allow):
             allow.pop("process", None)  # whoever may start commands may look after them
         budgets = {"calls": max(MIN_CALLS, math.ceil(self._calls * MARGIN))}
@@ -169,10 +170,11 @@ class _Learner:
             return
         words = ["#" if index and _NUMBER.fullmatch(word) else quoted(word) for index, word in enumerate(argv)]
         numbered = f"{tool}({' '.join(words)})"
-        if "#" in words and _allows(numbered, resource):
+        exact = f"{tool}({' '.join(map(quoted, argv))})"
+        if "#" in words and _allows(numbered, resource) and _allows(exact, resource):
             self._numbered[numbered].add(argv)
         else:
-            self._add_rule(f"{tool}({' '.join(map(quoted, argv))})", resource)
+            self._add_rule(exact, resource)
 
     def _add_rule(self, rule: str, resource: Resource, *, or_else: str = "") -> None:
         """Take a rule that allows the resource; what no rule allows is told, not guessed at."""
@@ -183,12 +185,18 @@ class _Learner:
         self._unlearned[f"{rule.partition('(')[0]}: {_told(resource)}"] = None
 
     def _rules_of_many(self) -> Iterable[tuple[str, int]]:
-        """Give rules about files of a kind and searches, each with how many it generalises; 0 for an exact one."""
+        """Give rules about files of a kind, numbered commands and searches, each with how many it generalises; 0 if exact."""
         for (tool, folder, suffix), paths in self._files.items():
             if len(paths) >= SAME_KIND:
                 yield f"{tool}({folder}/*{suffix})", len(paths)
             else:
                 yield from ((f"{tool}({path})", 0) for path in paths)
+        for numbered, commands in self._numbered.items():
+            tool = numbered.partition("(")[0]
+            if len(commands) >= SAME_COMMAND:
+                yield numbered, len(commands)
+            else:
+                yield from ((f"{tool}({' '.join(map(quoted, argv))})", 0) for argv in commands)
         for tool, texts in self._searches.items():
             rules = [f"{tool}({text})" for text in texts]
             exact = all(
