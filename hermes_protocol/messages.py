@@ -24,6 +24,7 @@ ToolName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
 ByteCount = Annotated[int, Meta(ge=0, le=MAX_CALL_ID)]
 ShortText = Annotated[str, Meta(max_length=256)]
 LongText = Annotated[str, Meta(max_length=16_384)]
+SecretName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 FieldNames = Annotated[tuple[ToolName, ...], Meta(max_length=60)]
 
 
@@ -47,6 +48,27 @@ class CallSite(Part, frozen=True):
 
     cell: ShortText = ""
     line: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+
+
+class SecretMark(Part, frozen=True):
+    """Says of one place in a request's arguments that what stands there is a secret's handle and not text.
+
+    The text there is `secret_text(name)`, which is also what is shown, hashed and recorded. Text that merely looks like it
+    stays text: what is marked travels beside the arguments, so nothing that a notebook has read can become a handle.
+
+    Attributes:
+        argument: The way to the text: an argument's name, then keys and indices.
+        offset: Where in the text the handle begins, in characters.
+    """
+
+    name: SecretName
+    argument: Annotated[tuple[str | int, ...], Meta(min_length=1, max_length=32)]
+    offset: ByteCount = 0
+
+
+def secret_text(name: str) -> str:
+    """Give what stands in a text where a secret is meant."""
+    return f"[secret {name}]"
 
 
 class Parameter(Part, frozen=True):
@@ -117,6 +139,7 @@ class ToolRequest(Message, frozen=True, tag="tool_request"):
         upload: Name of the argument whose value follows as `Chunk`s of the stream `"body"`, empty for none.
         timeout_seconds: How long the kernel will wait; the bridge ends the call then and says so.
         window_bytes: How many bytes of `Chunk` the kernel can hold for this call; `Credit` adds to it.
+        secrets: Where in `arguments` secrets are meant; the bridge puts them in, if they may go there.
     """
 
     id: CallId
@@ -127,6 +150,7 @@ class ToolRequest(Message, frozen=True, tag="tool_request"):
     bulk: FieldNames = ()
     upload: Annotated[str, Meta(max_length=64)] = ""
     site: CallSite | None = None
+    secrets: Annotated[tuple[SecretMark, ...], Meta(max_length=64)] = ()
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
@@ -158,6 +182,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
     kernel_limits: ShortText = ""
     """What of the machine the kernel may use, for people; `limits` are those of messages."""
     tools: Annotated[tuple[ToolDescription, ...], Meta(max_length=1000)] = ()
+    secrets: Annotated[tuple[SecretName, ...], Meta(max_length=1000)] = ()
+    """The names of the secrets this session may use, somewhere."""
 
 
 class ToolReply(Message, frozen=True, tag="tool_reply"):

@@ -38,6 +38,7 @@ from hermes_runtime._errors import (
 )
 from hermes_runtime._files import open_file as open
 from hermes_runtime._processes import Process, ProcessLog, ProcessState
+from hermes_runtime._secrets import Secret, SecretText, secret
 from hermes_runtime._tools import (
     budget,
     call,
@@ -67,6 +68,8 @@ __all__ = [
     "Process",
     "ProcessLog",
     "ProcessState",
+    "Secret",
+    "SecretText",
     "TerminalResult",
     "ToolCancelledError",
     "ToolCommandError",
@@ -87,6 +90,7 @@ __all__ = [
     "read_bytes",
     "read_file",
     "search_files",
+    "secret",
     "status",
     "terminal",
     "tools",

@@ -9,6 +9,7 @@ from typing import Any
 
 from hermes_protocol.messages import MAX_TIMEOUT_SECONDS
 from hermes_runtime._errors import InvalidToolRequestError, UnknownToolError
+from hermes_runtime._secrets import is_hidden
 
 MAX_DEPTH = 30  # the wire allows 32, and the arguments' own map counts
 
@@ -102,6 +103,10 @@ def to_plain(value: Any, name: str, depth: int = 0) -> Any:
         return _plain_items(value, name, depth)
     if isinstance(value, str | int):
         return str.__str__(value) if isinstance(value, str) else int.__int__(value)
+    if is_hidden(value):
+        raise InvalidToolRequestError(
+            f"{name} can't be a secret: this tool takes none there; terminal takes them as secrets=[hermes.secret(…)]"
+        )
     if hasattr(value, "__fspath__"):
         return to_plain(value.__fspath__(), name, depth + 1)
     if not isinstance(value, _BYTES) and hasattr(value, "tolist"):  # numpy's scalars and arrays

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, Frame
-from hermes_protocol.messages import CallSite, Limits, StatusReply, ToolReply, ToolRequest, Welcome
+from hermes_protocol.messages import CallSite, Limits, SecretMark, StatusReply, ToolReply, ToolRequest, Welcome
 from hermes_runtime._errors import HermesError, InvalidToolRequestError, UnknownToolError, suggestion
 
 R = TypeVar("R")
@@ -35,9 +35,10 @@ class Operation(Generic[R_co]):
         contents: Arguments that are bytes, by name.
         timeout_seconds: How long the bridge may take.
         window_bytes: How many bytes of chunks may be on their way.
+        secrets: Where in the arguments secrets are meant.
     """
 
-    __slots__ = ("arguments", "contents", "timeout_seconds", "tool", "window_bytes")
+    __slots__ = ("arguments", "contents", "secrets", "timeout_seconds", "tool", "window_bytes")
 
     def __init__(
         self,
@@ -47,12 +48,14 @@ class Operation(Generic[R_co]):
         *,
         contents: Mapping[str, memoryview] | None = None,
         window_bytes: int = 0,
+        secrets: tuple[SecretMark, ...] = (),
     ) -> None:
         self.tool = tool
         self.arguments = arguments
         self.contents = contents
         self.timeout_seconds = timeout_seconds
         self.window_bytes = window_bytes
+        self.secrets = secrets
 
     def take(self, stream: str, data: Frame) -> None:
         """Take a chunk. `data` is the operation's own from now on."""
@@ -84,6 +87,7 @@ class Operation(Generic[R_co]):
             bulk=tuple(inline),
             upload=upload[0] if upload else "",
             site=site,
+            secrets=self.secrets,
         )
         return message, tuple(inline.values()), upload[1] if upload else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hermes_protocol.frames import Frame
-from hermes_protocol.messages import Welcome
+from hermes_protocol.messages import SecretMark, Welcome
 from hermes_runtime._calls import Operation
 from hermes_runtime._errors import HermesError, ToolCommandError, ToolTimeoutError
 from hermes_runtime._listing import html_details
@@ -166,8 +166,10 @@ class CommandOperation(Operation[TerminalResult]):
 
     __slots__ = ("_decoders", "_parts")
 
-    def __init__(self, arguments: dict[str, Any], seconds: float, *, stream: bool) -> None:
-        super().__init__("terminal", arguments, seconds + SETTLE_SECONDS, window_bytes=WINDOW_BYTES)
+    def __init__(
+        self, arguments: dict[str, Any], seconds: float, *, stream: bool, secrets: tuple[SecretMark, ...] = ()
+    ) -> None:
+        super().__init__("terminal", arguments, seconds + SETTLE_SECONDS, window_bytes=WINDOW_BYTES, secrets=secrets)
         self._parts: list[tuple[str, bytes]] = []
         self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in _STREAMS} if stream else {}
 

@@ -21,6 +21,7 @@ class FakeCall:
     Attributes:
         tool: The tool's name.
         arguments: What it was called with; bytes that came as an upload are not in it.
+        secrets: The names of the secrets whose handles were among them, where `[secret NAME]` stands now.
         site: Where in the notebook it was made, None outside one.
         timeout_seconds: How long the kernel gave it.
         emitted: How many bytes were sent so far, by stream.
@@ -29,6 +30,7 @@ class FakeCall:
     def __init__(self, post: Post, peer: bytes, request: ToolRequest, contents: Mapping[str, bytes]) -> None:
         self.tool = request.tool
         self.arguments: dict[str, Any] = {**request.arguments, **contents}
+        self.secrets = tuple(sorted({mark.name for mark in request.secrets}))
         self.site: CallSite | None = request.site
         self.timeout_seconds = request.timeout_seconds
         self.emitted: collections.Counter[str] = collections.Counter()

@@ -246,6 +246,8 @@ class Status(Record, frozen=True):
     kernel_limits: str = ""
     open_calls: int = 0
     tools: int = 0
+    secrets: tuple[str, ...] = ()
+    """The names of those `hermes.secret` can mean here."""
 
 
 # from the wire ---------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def status(*, timeout: float = STATUS_SECONDS) -> Operation[Status]:
             kernel_limits=welcome.kernel_limits,
             open_calls=reply.open_calls,
             tools=len(welcome.tools),
+            secrets=welcome.secrets,
         )
 
     return StatusOperation(check_seconds(timeout), make)

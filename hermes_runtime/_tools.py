@@ -19,8 +19,11 @@ from hermes_runtime._file_tools import list_files, patch, read_bytes, read_file,
 from hermes_runtime._files import WINDOW_BYTES, plain_path
 from hermes_runtime._processes import Process, StartOperation, process_operation
 from hermes_runtime._running import run
+from hermes_runtime._secrets import Marks, Secret, command_secrets, is_hidden, take_handles
 from hermes_runtime._session_tools import budget, status, tools
 from hermes_runtime._web_tools import web_extract, web_search
+
+Secrets = Sequence[Secret] | Mapping[str, Secret]
 
 __all__ = [
     "budget",
@@ -50,6 +53,7 @@ def terminal(
     notify_on_complete: bool = False,
     watch_patterns: Sequence[str] | None = None,
     *,
+    secrets: Secrets = (),
     stream: bool = True,
 ) -> TerminalResult: ...
 @overload
@@ -62,6 +66,7 @@ def terminal(
     notify_on_complete: bool = False,
     watch_patterns: Sequence[str] | None = None,
     *,
+    secrets: Secrets = (),
     stream: bool = True,
 ) -> Process: ...
 def terminal(
@@ -73,6 +78,7 @@ def terminal(
     notify_on_complete: bool = False,
     watch_patterns: Sequence[str] | None = None,
     *,
+    secrets: Secrets = (),
     stream: bool = True,
 ) -> TerminalResult | Process:
     """Run a command line on the host.
@@ -87,6 +93,7 @@ def terminal(
         pty: Give it a pseudo terminal.
         notify_on_complete: Have the state of a background process say once that it has ended.
         watch_patterns: Lines with one of these texts are kept in the state of a background process.
+        secrets: Secrets that the command gets as variables: handles from `hermes.secret`, or a dict of them by variable.
         stream: Whether to show the output while it comes.
 
     Returns:
@@ -102,7 +109,15 @@ def terminal(
     __tracebackhide__ = True
     result: TerminalResult | Process = run(
         terminal_operation(
-            command, background, timeout, workdir, pty, notify_on_complete, watch_patterns, stream=stream
+            command,
+            background,
+            timeout,
+            workdir,
+            pty,
+            notify_on_complete,
+            watch_patterns,
+            secrets=secrets,
+            stream=stream,
         )
     )
     return result
@@ -117,10 +132,16 @@ def terminal_operation(
     notify_on_complete: bool = False,
     watch_patterns: Sequence[str] | None = None,
     *,
+    secrets: Secrets = (),
     stream: bool = True,
 ) -> Operation[Any]:
     """Give what `terminal` asks."""
     seconds = check_seconds(timeout)
+    if is_hidden(command):
+        raise InvalidToolRequestError(
+            "a secret can't stand in a command line, which everybody on the machine can read: pass it as a variable, "
+            "terminal(…, secrets=[hermes.secret(…)])"
+        )
     if not isinstance(command, str):
         raise InvalidToolRequestError(f"the command must be text, as a shell reads it, not {type(command).__name__}")
     arguments: dict[str, Any] = {"command": command, "timeout": seconds}
@@ -128,14 +149,18 @@ def terminal_operation(
         arguments["workdir"] = plain_path(workdir)
     if pty:
         arguments["pty"] = True
+    marks: Marks = ()
+    if secrets:
+        taken, marks = take_handles({"secrets": command_secrets(secrets)})
+        arguments |= taken
     if not background:
-        return CommandOperation(arguments, seconds, stream=stream)
+        return CommandOperation(arguments, seconds, stream=stream, secrets=marks)
     arguments["background"] = True
     if notify_on_complete:
         arguments["notify_on_complete"] = True
     if watch_patterns:
         arguments["watch_patterns"] = to_plain(list(watch_patterns), "watch_patterns")
-    return StartOperation("terminal", arguments, SECONDS)
+    return StartOperation("terminal", arguments, SECONDS, secrets=marks)
 
 
 terminal.operation = terminal_operation  # type: ignore[attr-defined]
@@ -172,9 +197,14 @@ class AnyOperation(Operation[Any]):
     __slots__ = ("_streams",)
 
     def __init__(
-        self, tool: str, arguments: dict[str, Any], seconds: float, contents: Mapping[str, memoryview] | None
+        self,
+        tool: str,
+        arguments: dict[str, Any],
+        seconds: float,
+        contents: Mapping[str, memoryview] | None,
+        secrets: Marks,
     ) -> None:
-        super().__init__(tool, arguments, seconds, contents=contents, window_bytes=WINDOW_BYTES)
+        super().__init__(tool, arguments, seconds, contents=contents, window_bytes=WINDOW_BYTES, secrets=secrets)
         self._streams: dict[str, bytearray] = {}
 
     def take(self, stream: str, data: Frame) -> None:
@@ -201,8 +231,9 @@ def call_operation(name: str, /, **arguments: Any) -> Operation[Any]:
             del arguments["timeout"]
     elif tool_name == "terminal":
         seconds = DEFAULT_SECONDS + SETTLE_SECONDS
-    plain, contents = split_arguments(arguments)
-    return AnyOperation(tool_name, plain, seconds, contents)
+    given, marks = take_handles(arguments)
+    plain, contents = split_arguments(given)
+    return AnyOperation(tool_name, plain, seconds, contents, marks)
 
 
 def call(name: str, /, **arguments: Any) -> Any:
@@ -210,7 +241,8 @@ def call(name: str, /, **arguments: Any) -> Any:
 
     Args:
         name: The tool; `hermes.tools()` lists what there is.
-        arguments: Its arguments: text, numbers, lists, dicts; bytes are sent beside the request, whatever their size.
+        arguments: Its arguments: text, numbers, lists, dicts; bytes are sent beside the request, whatever their size. Where
+            the tool takes them, handles from `hermes.secret`, also in lists and dicts and joined to text by `+`.
             `timeout` limits the call (120 s without it), and is passed on to tools that have a limit of that name.
 
     Returns:

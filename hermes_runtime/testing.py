@@ -78,6 +78,7 @@ class FakeHost:
         files: A workspace in memory, by path; brings `read_file`, `write_file` and `list_files`.
         limits: What the host accepts from the kernel.
         budgets: What `hermes.budget()` shows: used and limit by name.
+        secrets: The names that `hermes.status()` shows. Functions get `[secret NAME]` where a handle was passed.
         principal: Who the session acts for; `profile` and `workspace` likewise are what `hermes.status()` shows.
 
     Attributes:
@@ -96,6 +97,7 @@ class FakeHost:
         principal: str = "tester",
         profile: str = "fake",
         workspace: str = "/workspace",
+        secrets: Sequence[str] = (),
     ) -> None:
         self._files = FakeFiles(files or {})
         self._tools: dict[str, Callable[..., Any]] = {} if files is None else self._files.tools()
@@ -105,6 +107,7 @@ class FakeHost:
         )
         self._limits = limits
         self._facts = {"principal": principal, "profile": profile, "workspace": workspace}
+        self._secrets = tuple(secrets)
         self.calls: list[FakeCall] = []
         self._connections: dict[bytes, Connection] = {}
         self._open: dict[tuple[bytes, int], FakeCall] = {}
@@ -238,6 +241,7 @@ class FakeHost:
             confinement="none",
             limits=self._limits,
             tools=tuple(_describe(name, function) for name, function in sorted(self._tools.items())),
+            secrets=self._secrets,
             **self._facts,
         )
 

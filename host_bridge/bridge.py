@@ -72,6 +72,9 @@ class Bridge:
         policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)
         self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
+        self._session.vault.open(
+            known_tools=(*self._registry, *config.host_tools), send=self._writer.put, learn=self._log.hide
+        )
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
         self._server.dispatcher = self._dispatcher = Dispatcher(
@@ -198,6 +201,8 @@ class Bridge:
                 self._answered(message)
             case control.HostToolReply():
                 self._host_calls.answer(message)
+            case control.SecretReply():
+                self._session.vault.answer(message)
             case control.ProvideTools():
                 for tool in message.tools:
                     self._registry.add(HostTool(tool["name"], tool.get("summary", ""), self._host_calls))

@@ -7,12 +7,13 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolRequest
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, InvalidCallError
-from host_bridge.policy.model import Resource
+from host_bridge.policy.model import Resource, UrlResource
+from host_bridge.secrets.veil import VeiledStream
 from host_bridge.sessions import SessionState
 from host_bridge.tools.interface import Bytes
 
@@ -39,6 +40,7 @@ class RunningCall:
         running: Whether its tool has been given control.
         reserved: Whether it holds a place in the session's budgets.
         emitted_bytes: What was streamed so far.
+        secrets: The names of the secrets it was admitted with.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class RunningCall:
         self.running = False
         self.reserved = False
         self.emitted_bytes = 0
+        self.secrets: tuple[str, ...] = ()
+        self._veiled: dict[str, VeiledStream] = {}
         self.result_hash = hashlib.sha256(usedforsecurity=False)
         self._line = line
         self._authorise = authorise
@@ -97,6 +101,11 @@ class RunningCall:
 
     def emit(self, stream: str, data: Bytes) -> None:
         """See `CallContext`."""
+        if self.session.vault.veil is not None:
+            data = self._veiled.setdefault(stream, VeiledStream(self.session.vault.values)).feed(data)
+        self._emit(stream, data)
+
+    def _emit(self, stream: str, data: Bytes) -> None:
         view = memoryview(data)
         while view:
             size = self._take_credit(len(view))
@@ -124,6 +133,22 @@ class RunningCall:
     def authorise(self, *resources: Resource) -> None:
         """See `CallContext`."""
         self._authorise(resources)
+
+    def reveal(self, value: Any, url: UrlResource | None = None) -> Any:
+        """See `CallContext`."""
+        if not self.secrets:
+            return value
+        if url is not None:
+            for name in self.secrets:
+                self.session.vault.use(name).check_host(url)
+        return self.session.vault.put_in(value, self.secrets, self)
+
+    # what the dispatcher calls, on the same thread
+
+    def finish_streams(self) -> None:
+        """Send what was held back because it might have been the beginning of a secret."""
+        for stream, veiled in self._veiled.items():
+            self._emit(stream, veiled.finish())
 
     # what the server calls, on its own thread
 

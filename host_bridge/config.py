@@ -9,6 +9,7 @@
     [bridge]       socket
     [sandbox]      backend, workspace, network, read_only_paths, writable_paths, pass, set, temporary_bytes
     [limits]       memory_bytes, processes, cpus, cpu_seconds, file_bytes, open_files, output_bytes, mechanism, cgroup
+    [secrets.NAME] source, tools, hosts
     [tools.NAME]   whatever the tool of that name declares
 
 The file lies in the user's configuration folder unless `HERMES_RUNTIME_CONFIG` names another. It carries authority, so an
@@ -43,6 +44,8 @@ SECRET_NAME_PATTERNS = ("*TOKEN*", "*KEY*", "*SECRET*", "*PASSWORD*", "*PASSWD*"
 MAX_CONFIG_BYTES = 2**20  # ours is a page; a file a thousand times longer is some other file
 _APPLICATION = "hermes-runtime"
 _FIELD_IN_ERROR = re.compile(r" - at `\$\.?(?P<field>.*)`$")
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_FILE_SOURCE = "file:"
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -174,6 +177,20 @@ class LimitSettings(_Table, frozen=True):
     cgroup: str = ""
 
 
+class SecretSettings(_Table, frozen=True):
+    """One secret that notebooks may use by its name, and where it may go; see docs/secrets.md.
+
+    Attributes:
+        source: `env:NAME`, `file:PATH` or `keyring:SERVICE/USER`; read when a call needs it.
+        tools: Rules that mean the calls that may be given it. None are by default.
+        hosts: For calls that name URLs, the hosts that may be sent it.
+    """
+
+    source: str
+    tools: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
 class HostConfig(_Table, frozen=True):
     """The whole file. Every table and every key may be absent."""
 
@@ -186,6 +203,7 @@ class HostConfig(_Table, frozen=True):
     bridge: BridgeSettings = BridgeSettings()
     sandbox: SandboxSettings = SandboxSettings()
     limits: LimitSettings = LimitSettings()
+    secrets: dict[str, SecretSettings] = {}
     tools: dict[str, dict[str, Any]] = {}
 
 
@@ -280,6 +298,13 @@ def _parse(text: str, path: Path) -> HostConfig:
                     path=str(path),
                     key=f"{table}.pass",
                 )
+    for name in config.secrets:
+        if not _SECRET_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{path}: secrets: {name!r} is no name of a secret; write letters, digits and _",
+                path=str(path),
+                key=f"secrets.{name}",
+            )
     return _absolute(config, path.absolute().parent)
 
 
@@ -299,8 +324,15 @@ def _absolute(config: HostConfig, folder: Path) -> HostConfig:
     def resolve(text: str) -> str:
         return str(folder / Path(text).expanduser()) if text else text
 
+    def resolve_source(secret: SecretSettings) -> SecretSettings:
+        place = secret.source.removeprefix(_FILE_SOURCE)
+        if place == secret.source:
+            return secret
+        return msgspec.structs.replace(secret, source=f"{_FILE_SOURCE}{resolve(place)}")
+
     return msgspec.structs.replace(
         config,
+        secrets={name: resolve_source(secret) for name, secret in config.secrets.items()},
         policy=msgspec.structs.replace(config.policy, files=tuple(resolve(name) for name in config.policy.files)),
         declarations=msgspec.structs.replace(
             config.declarations, trusted_paths=tuple(resolve(name) for name in config.declarations.trusted_paths)

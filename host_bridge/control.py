@@ -27,6 +27,19 @@ class ControlMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What all control messages share."""
 
 
+class SecretUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where one secret may go. Its value stays with the host application until a call needs it.
+
+    Attributes:
+        tools: Rules, as in a policy's `allow`: a call must be allowed by them in every part to be given the secret.
+        hosts: For calls that name URLs, the origins that may be sent it: `host` (https), `host:port`, or `http://host:port`.
+    """
+
+    name: str
+    tools: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All a session needs to know; nothing of it is read from the environment.
 
@@ -46,6 +59,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         audit_path: The file to append records to; created 0600.
         audit_arguments: `"full"`, or `"digest"` to keep arguments out of the log.
         secrets: Values that must never be written to the audit log, whatever carries them.
+        secret_uses: The secrets that calls may be given by handle, and where each may go.
         tool_settings: The `[tools.*]` tables of the host's configuration.
         environment: The variables commands get.
         host_tools: Names of the tools the host application will provide, so that rules may name them.
@@ -75,6 +89,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     audit_path: str
     audit_arguments: str = "full"
     secrets: tuple[str, ...] = ()
+    secret_uses: tuple[SecretUse, ...] = ()
     tool_settings: dict[str, dict[str, Any]] = {}
     environment: dict[str, str] = {}
     host_tools: tuple[str, ...] = ()
@@ -167,6 +182,17 @@ class HostToolReply(ControlMessage, frozen=True, tag="host_tool_reply"):
     call_id: str
     value: Any = None
     failure: str = ""
+
+
+class SecretReply(ControlMessage, frozen=True, tag="secret_reply"):
+    """A secret's value, or why there is none."""
+
+    name: str
+    value: str = ""
+    failure: str = ""
+
+    def __repr__(self) -> str:
+        return f"SecretReply(name={self.name!r}, failure={self.failure!r})"  # a repr ends up in logs
 
 
 class ProvideTools(ControlMessage, frozen=True, tag="provide_tools"):
@@ -292,6 +318,12 @@ class HostToolCancel(ControlMessage, frozen=True, tag="host_tool_cancel"):
     call_id: str
 
 
+class SecretRequest(ControlMessage, frozen=True, tag="secret_request"):
+    """Read a secret from its source: a call that may have it has been decided and recorded."""
+
+    name: str
+
+
 class Ended(ControlMessage, frozen=True, tag="ended"):
     """The session's last words: why it ended (empty when asked to), and its totals."""
 
@@ -300,8 +332,10 @@ class Ended(ControlMessage, frozen=True, tag="ended"):
     denied: int = 0
 
 
-ToSession = Open | KernelStarting | CellStarted | CellSettled | Answer | HostToolReply | ProvideTools | End
-ToHost = Ready | Refused | Asked | QuestionOver | CallSettled | HostToolRequest | HostToolCancel | Ended
+ToSession = (
+    Open | KernelStarting | CellStarted | CellSettled | Answer | HostToolReply | SecretReply | ProvideTools | End
+)
+ToHost = Ready | Refused | Asked | QuestionOver | CallSettled | HostToolRequest | HostToolCancel | SecretRequest | Ended
 
 _TYPES: dict[str, type[ControlMessage]] = {
     kind.__struct_config__.tag: kind for kind in (*ToSession.__args__, *ToHost.__args__)

@@ -32,6 +32,7 @@ from host_bridge.errors import (
 from host_bridge.policy.engine import decide
 from host_bridge.policy.loading import Policy
 from host_bridge.policy.model import AccessRequest, Decision, Effect, Resource
+from host_bridge.secrets.veil import Veil
 from host_bridge.sessions import SessionState, call_digest
 from host_bridge.tools.interface import Bytes, Call, Tool, ToolOutput
 from host_bridge.tools.registry import Registry
@@ -126,6 +127,8 @@ class Dispatcher:
             self._session.check_cell()
             call.check()
             prepared = tool.prepare(arguments, self._session)
+            if call.request.secrets:
+                self._admit_secrets(call, tool, prepared)
             decision = decide(
                 self._policy, AccessRequest(self._session.config.principal, tool.name, prepared.resources)
             )
@@ -151,6 +154,9 @@ class Dispatcher:
                 acted = call.running = True
                 call.check()
                 output = prepared.run(call)
+                if self._session.vault.veil is not None:
+                    call.finish_streams()
+                    output = _veiled(output, self._session.vault.veil)
             finally:
                 prepared.close()
         except Exception as error:
@@ -159,6 +165,12 @@ class Dispatcher:
         else:
             if call.claim():
                 self._reply_result(call, output)
+
+    def _admit_secrets(self, call: RunningCall, tool: Tool, prepared: Call) -> None:
+        """Let a call have the secrets it names, or refuse it: before anybody is asked about it."""
+        call.secrets = self._session.vault.admit(call.request, tool.secret_arguments, prepared.resources)
+        # Part of what is hashed: the same text without a secret in it is another call.
+        prepared.shown = {"secrets": list(call.secrets), **prepared.shown}
 
     def _answer(self, call: RunningCall, prepared: Call, decision: Decision, digest: str) -> Decision:
         """Turn an ask into a yes or a no."""
@@ -185,7 +197,7 @@ class Dispatcher:
         """End a call that never came to be decided by a rule."""
         if not call.claim():
             return
-        failure = _failure(error, call.request.tool)
+        failure = _failure(error, call.request.tool, self._session.vault.veil)
         rule_id = failure.rule_id or f"request:{failure.code}"
         arguments = call.request.arguments
         try:
@@ -239,7 +251,7 @@ class Dispatcher:
         self._settle(call, reply, [_frame(content) for content in output.bulk.values()])
 
     def _reply_failure(self, call: RunningCall, error: Exception, *, recorded: bool = True) -> None:
-        failure = _failure(error, call.request.tool)
+        failure = _failure(error, call.request.tool, self._session.vault.veil)
         if recorded:
             try:
                 self._record_settled(call, failure.code.value, "", call.emitted_bytes)
@@ -277,21 +289,27 @@ def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
         raise InvalidCallError(f"{tool.name}: {error}") from None
 
 
-def _failure(error: Exception, tool: str) -> Failure:
+def _failure(error: Exception, tool: str, veil: Veil | None) -> Failure:
     """The one place where exceptions become what the kernel sees."""
     if isinstance(error, CallError):
-        return Failure(
-            code=error.code, message=str(error)[:16_000], rule_id=error.rule_id[:256], remedy=error.remedy[:16_000]
-        )
-    _report(error)
+        message, remedy = str(error), error.remedy
+        if veil is not None:
+            message, remedy = veil.text(message), veil.text(remedy)
+        return Failure(code=error.code, message=message[:16_000], rule_id=error.rule_id[:256], remedy=remedy[:16_000])
+    _report(error, veil)
     return Failure(
         code=ErrorCode.INTERNAL, message=f"the host could not finish {tool}: a defect of the host, described in its log"
     )
 
 
-def _report(error: Exception) -> None:
+def _report(error: Exception, veil: Veil | None = None) -> None:
     # The session's stderr is the host's log: a traceback there is for the administrator and never for the kernel.
-    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    text = "".join(traceback.format_exception(error))
+    print(text if veil is None else veil.text(text), file=sys.stderr, flush=True)
+
+
+def _veiled(output: ToolOutput, veil: Veil) -> ToolOutput:
+    return ToolOutput(veil.plain(output.value), {name: veil.data(content) for name, content in output.bulk.items()})
 
 
 def _frame(content: Bytes) -> Frame:

@@ -380,6 +380,7 @@ class Server:
             kernel_limits=config.kernel_limits,
             limits=LIMITS,
             tools=self._registry.descriptions(),
+            secrets=self._session.vault.names,
         )
         self._send(peer, welcome)
 

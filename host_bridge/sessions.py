@@ -12,6 +12,7 @@ import msgspec
 from hermes_protocol.messages import Budget
 from host_bridge.control import SessionConfig
 from host_bridge.errors import BudgetError, DeniedError
+from host_bridge.secrets import vault
 
 COUNTED = ("calls", "concurrent_calls", "bytes", "seconds")
 """The budgets there are. `bytes` and `seconds` are settled after each call, the others reserved before it."""
@@ -66,13 +67,15 @@ class SessionState:
     Attributes:
         config: What the host application opened the session with.
         resources: What tools keep for the session; closed with it.
+        vault: The secrets that its calls may be given.
         cell_index: The cell that runs, None between cells. Meaningful only if `config.marks_cells`.
     """
 
     def __init__(self, config: SessionConfig) -> None:
         self.config = config
         self.budgets = Budgets(config.budgets)
-        self.resources: dict[str, Any] = {}
+        self.vault = vault.Vault(config.secret_uses, principal=config.principal, workspace=config.workspace)
+        self.resources: dict[str, Any] = {vault.RESOURCE: self.vault.values}
         self.cell_index: int | None = None
         self._granted: set[str] = set()
 

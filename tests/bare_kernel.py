@@ -161,9 +161,10 @@ class BareKernel:
         return message
 
     def ask(self, tool: str, *, timeout: float = 15.0, **fields: Any) -> int:
-        """Send a request: the keywords are the tool's, but `window_bytes`, `bulk`, `upload` and `contents` the wire's."""
+        """Send a request: the keywords are the tool's, but `window_bytes`, `bulk`, `upload`, `marks`, `contents` the wire's."""
         contents = fields.pop("contents", ())
         wire = {name: fields.pop(name) for name in ("window_bytes", "bulk", "upload") if name in fields}
+        wire["secrets"] = fields.pop("marks", ())
         call_id = self.connection.next_id()
         self.say(
             ToolRequest(

@@ -86,6 +86,11 @@ class AuditLog:
         """The last record's hash. Kept elsewhere, it shows whether the log's end was cut off."""
         return self._head
 
+    def hide(self, secret: str) -> None:
+        """Keep a value out of every record from now on."""
+        with self._lock:
+            self._redactor = self._redactor.knowing(secret)
+
     def append(self, record: Record) -> None:
         """Write one record. When this returns, the system has it.
 

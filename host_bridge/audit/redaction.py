@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import msgspec
 
 from host_bridge.audit.records import ENUMERATED_FIELDS, Record
+from host_bridge.audit.spellings import spellings
 
 REPLACEMENT = "[secret]"
 MAX_VALUE_CHARACTERS = 4096  # a command line that a person could have read; files are written elsewhere
@@ -24,16 +24,21 @@ class Redactor:
     """Encodes records as JSON.
 
     Args:
-        secrets: Values that must not be in any of them, in whatever field, as they are or percent-encoded or inside of JSON.
+        secrets: Values that must not be in any of them, in whatever field and spelling (`audit.spellings`).
     """
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
-        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+        self._secrets = tuple(secrets)
+        looked_for = {spelling for secret in secrets for spelling in spellings(secret)}
         # Longest first: a secret may contain another.
-        ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+        ordered = sorted(looked_for, key=lambda spelling: (-len(spelling), spelling))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         # As they would stand in an encoded record: escaping goes character by character, so containment survives it.
         self._encoded = [_encoded_text(spelling) for spelling in ordered]
+
+    def knowing(self, secret: str) -> Redactor:
+        """Give one that knows another secret besides."""
+        return Redactor((*self._secrets, secret))
 
     def encode(self, record: Record) -> bytes:
         """Give a record's bytes.
@@ -88,12 +93,6 @@ class Redactor:
         if len(text) > MAX_VALUE_CHARACTERS:
             return f"{data.decode()[:_KEPT_CHARACTERS]}… {_summary(data)}"
         return data.decode()
-
-
-def _spellings(secret: str) -> set[str]:
-    safe = secret.encode("utf-8", "backslashreplace").decode()
-    inside_json = _encoded_text(safe).decode()
-    return {safe, quote(safe, safe=""), quote_plus(safe), inside_json}
 
 
 def _encoded_text(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a session asks of the host application: questions for a person, and calls of the tools it provides.
+"""What a session asks of the host application: questions for a person, calls of the tools it provides, values of secrets.
 
 Each runs in a thread of its own, because either may take minutes while others must be served.
 """
@@ -6,17 +6,29 @@ Each runs in a thread of its own, because either may take minutes while others m
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from host_bridge import control
-from host_bridge.control import ANSWERS, Answer, Asked, ControlMessage, HostToolReply, HostToolRequest, QuestionOver
+from host_bridge.control import (
+    ANSWERS,
+    Answer,
+    Asked,
+    ControlMessage,
+    HostToolReply,
+    HostToolRequest,
+    QuestionOver,
+    SecretReply,
+    SecretRequest,
+)
 from host_bridge.errors import SessionError
 from host_bridge.provisioning.options import HostTool, ListeningPrompter, Prompter
+from host_bridge.secrets.sources import SourceError, read_source
 
 MAX_THREADS = 64  # a session has at most a few hundred calls open; a person answers one at a time
 APPLICATION = "application"  # who answered, where a prompter doesn't say
@@ -31,11 +43,17 @@ class Callbacks:
         send: Puts a message on the control channel; thread-safe.
         prompter: Asks a person. None answers every question with no.
         tools: What the application provides.
+        secrets: Where the values of secrets are, by name.
     """
 
     def __init__(
-        self, send: Callable[[ControlMessage], None], prompter: Prompter | None, tools: Sequence[HostTool]
+        self,
+        send: Callable[[ControlMessage], None],
+        prompter: Prompter | None,
+        tools: Sequence[HostTool],
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
+        self._secrets = dict(secrets or {})
         self._send = send
         self._prompter = prompter
         self._tools = {tool.name: tool for tool in tools}
@@ -69,6 +87,11 @@ class Callbacks:
         self._cancelled[request.call_id] = threading.Event()
         if not self._start(lambda: self._run(request, tool)):
             self._fail(request, f"the host application runs {MAX_THREADS} calls already; try again later")
+
+    def read_secret(self, request: SecretRequest) -> None:
+        """Have a secret's value read; a keyring may want to be unlocked by a person first."""
+        if not self._start(lambda: self._reply(self._secret(request.name))):
+            self._reply(SecretReply(name=request.name, failure="the host application is busy; try again later"))
 
     def cancel(self, call_id: str) -> None:
         """Tell a provided tool that nobody waits for it any more."""
@@ -123,6 +146,18 @@ class Callbacks:
             self._fail(request, f"{request.tool}: {error or type(error).__name__}")
         else:
             self._done(reply)
+
+    def _secret(self, name: str) -> SecretReply:
+        source = self._secrets.get(name)
+        if source is None:
+            return SecretReply(name=name, failure="the host application knows no source for it")
+        try:
+            return SecretReply(name=name, value=read_source(source, os.environ))
+        except SourceError as error:
+            return SecretReply(name=name, failure=str(error))
+        except Exception as error:  # a keyring's backend raises what it likes, and may say what it read
+            _log.warning("the source of the secret %s failed: %s", name, type(error).__name__)
+            return SecretReply(name=name, failure=f"its source failed ({type(error).__name__})")
 
     def _fail(self, request: HostToolRequest, text: str) -> None:
         self._done(HostToolReply(call_id=request.call_id, failure=text))

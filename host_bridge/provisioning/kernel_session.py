@@ -218,7 +218,12 @@ class KernelSession:
         self.run.remove()
 
     def _new_session(self) -> BridgeSession:
-        return BridgeSession(prompter=self._prompter, on_call=self._options.on_call, tools=self._options.tools)
+        return BridgeSession(
+            prompter=self._prompter,
+            on_call=self._options.on_call,
+            tools=self._options.tools,
+            secrets={name: secret.source for name, secret in self._host.secrets.items()},
+        )
 
     def _check_replaceable(self) -> None:
         # A kernel that can end its session must not get new budgets by it.

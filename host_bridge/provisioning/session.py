@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from host_bridge import errors
@@ -31,6 +31,7 @@ from host_bridge.control import (
     QuestionOver,
     Ready,
     Refused,
+    SecretRequest,
     SessionConfig,
 )
 from host_bridge.errors import ConfigurationError, HostBridgeError, SessionError
@@ -52,6 +53,7 @@ class BridgeSession:
         prompter: Asks a person. None means nobody can be asked.
         on_call: Hears of every settled call, in the reading thread: it must be quick.
         tools: Tools the host application provides.
+        secrets: Where the values of the session's secrets are, by name; see `host_bridge.secrets.sources`.
 
     Attributes:
         config: What the session was started with; None before that.
@@ -62,7 +64,12 @@ class BridgeSession:
     """
 
     def __init__(
-        self, *, prompter: Prompter | None = None, on_call: CallListener | None = None, tools: Sequence[HostTool] = ()
+        self,
+        *,
+        prompter: Prompter | None = None,
+        on_call: CallListener | None = None,
+        tools: Sequence[HostTool] = (),
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.config: SessionConfig | None = None
         self.ready: Ready | None = None
@@ -71,7 +78,7 @@ class BridgeSession:
         self.calls_settled = 0
         self._on_call = on_call
         self._tools = tuple(tools)
-        self._callbacks = Callbacks(self._send, prompter, tools)
+        self._callbacks = Callbacks(self._send, prompter, tools, secrets)
         self._calls: collections.deque[CallSettled] = collections.deque(maxlen=MAX_KEPT_CALLS)
         self._changed = threading.Condition()
         self._closing = threading.Lock()
@@ -241,6 +248,8 @@ class BridgeSession:
                 self._callbacks.question_over(message)
             case HostToolRequest():
                 self._callbacks.call(message)
+            case SecretRequest():
+                self._callbacks.read_secret(message)
             case HostToolCancel():
                 self._callbacks.cancel(message.call_id)
             case CallSettled():

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
-from host_bridge.control import SessionConfig
+from host_bridge.control import SecretUse, SessionConfig
 from host_bridge.errors import AuditError, ConfigurationError
 from host_bridge.provisioning.declared_needs import DeclaringNotebook, is_accepted, lowered_budgets
 from host_bridge.provisioning.environment import command_environment
 from host_bridge.provisioning.options import LaunchOptions
+from host_bridge.secrets.sources import check_source
 
 PROFILES = ("read-only", "workspace", "full")
 """Narrowest first."""
@@ -114,6 +115,7 @@ def session_config(
         audit_path=str(Path(options.audit_path).absolute() if options.audit_path else _audit_path(host, session_id)),
         audit_arguments=host.audit.arguments,
         secrets=(*options.secrets, *keys),
+        secret_uses=_secret_uses(host),
         tool_settings=tools,
         environment=command_environment(environment, host.environment),
         host_tools=tuple(tool.name for tool in options.tools),
@@ -141,6 +143,14 @@ def _with_keys(
             table["api_key"] = key
             keys.append(key)
     return filled, tuple(keys)
+
+
+def _secret_uses(host: HostConfig) -> tuple[SecretUse, ...]:
+    """Give where secrets may go; where they are is the host application's to know."""
+    for name, secret in host.secrets.items():
+        if problem := check_source(secret.source):
+            raise ConfigurationError(f"[secrets.{name}] source: {problem}", key=f"secrets.{name}.source")
+    return tuple(SecretUse(name=name, tools=secret.tools, hosts=secret.hosts) for name, secret in host.secrets.items())
 
 
 def new_session_id() -> str:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from host_bridge.errors import BudgetError, CallError, NotFoundError
+from host_bridge.secrets.vault import RESOURCE
+from host_bridge.secrets.veil import Values, veiled
 from host_bridge.tools.capture import Ring
 from host_bridge.tools.children import Child, Children
 from host_bridge.tools.interface import Session
@@ -50,9 +52,19 @@ class BackgroundProcess:
         session_id: What `process` knows it by; can't be guessed and means nothing in another session.
     """
 
-    def __init__(self, child: Child, *, command: str, patterns: Sequence[str], notify: bool, log_bytes: int) -> None:
+    def __init__(
+        self,
+        child: Child,
+        *,
+        values: Values | None,
+        command: str,
+        patterns: Sequence[str],
+        notify: bool,
+        log_bytes: int,
+    ) -> None:
         self.session_id = f"bg-{secrets.token_hex(8)}"
         self._child = child
+        self._values = values
         self._command = command
         self._notify = notify
         self._log = Ring(log_bytes)
@@ -168,7 +180,8 @@ class BackgroundProcess:
 
     def _pump(self) -> None:
         try:
-            for _, data in self._child.output():
+            # Before it is kept: a reader may ask for any piece of it.
+            for _, data in veiled(self._values, self._child.output()):
                 with self._changed:
                     self._log.append(data)
                     self._watch.feed(data)
@@ -188,6 +201,7 @@ class BackgroundProcesses:
     def __init__(self, session: Session) -> None:
         self.settings = read_settings(session, "process", ProcessSettings)
         self._children = Children.of(session)
+        self._values: Values | None = session.resources.get(RESOURCE)
         self._table: dict[str, BackgroundProcess] = {}
         self._starting = 0
         self._lock = threading.Lock()
@@ -226,7 +240,12 @@ class BackgroundProcesses:
     def add(self, child: Child, *, command: str, patterns: Sequence[str], notify: bool) -> BackgroundProcess:
         """Take over a command that was started."""
         process = BackgroundProcess(
-            child, command=command, patterns=patterns, notify=notify, log_bytes=self.settings.log_bytes
+            child,
+            values=self._values,
+            command=command,
+            patterns=patterns,
+            notify=notify,
+            log_bytes=self.settings.log_bytes,
         )
         with self._lock:
             self._table[process.session_id] = process

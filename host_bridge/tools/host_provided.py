@@ -60,6 +60,7 @@ class HostTool(Tool):
         """Nothing is declared here; see `takes_anything`."""
 
     takes_anything = True
+    secret_arguments = None  # the application is trusted with what its user names for it
 
     def __init__(self, name: str, summary: str, calls: HostCalls) -> None:
         self.name = name  # type: ignore[misc]
@@ -69,5 +70,7 @@ class HostTool(Tool):
     def prepare(self, arguments: dict[str, Any], session: Session) -> Call:
         """Give a call that the host application runs."""
         return SimpleCall(
-            shown=arguments, act=lambda context: self._calls.call(self.name, arguments, context), quick=False
+            shown=arguments,
+            act=lambda context: self._calls.call(self.name, context.reveal(arguments), context),
+            quick=False,
         )

@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from host_bridge.policy.model import Resource
+from host_bridge.policy.model import Resource, UrlResource
 
 Bytes = bytes | bytearray | memoryview
 
@@ -107,6 +107,18 @@ class CallContext(Protocol):
             CallCancelledError, CallTimeoutError: The call ended before the upload did.
         """
 
+    def reveal(self, value: Any, url: UrlResource | None = None) -> Any:
+        """Give arguments with the values of the secrets they name, for the one place where these are needed.
+
+        Args:
+            value: The call's arguments or a part of them: text, or lists and dicts of it.
+            url: Where the value will be sent, if it is: each hop has to be told.
+
+        Raises:
+            DeniedError: A secret may not be sent there.
+            NotConfiguredError: A secret can't be read where it is kept.
+        """
+
     def authorise(self, *resources: Resource) -> None:
         """Have the policy decide about what only turned up while running, such as a redirect's target.
 
@@ -177,6 +189,9 @@ class Tool(abc.ABC):
     Arguments: ClassVar[type[msgspec.Struct]]
     takes_anything: ClassVar[bool] = False
     """Whether `prepare` gets the plain dict instead: for tools whose arguments are checked elsewhere."""
+    secret_arguments: ClassVar[frozenset[str] | None] = frozenset()
+    """The arguments in which it takes secrets by handle, None for any. There `[secret NAME]` stands until
+    `CallContext.reveal` gives the value; a tool that names an argument here must let no value out by another way."""
 
     def quick_prepare(self, arguments: Any, session: Session) -> bool:
         """Whether `prepare` touches nothing slow (network, remote file systems) for these arguments."""

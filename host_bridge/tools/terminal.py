@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from hermes_protocol.messages import secret_text
+from host_bridge.config import sounds_secret
 from host_bridge.errors import CallError, CallTimeoutError, InvalidCallError
 from host_bridge.policy import commands, paths
 from host_bridge.policy.paths import ResolvedPath
+from host_bridge.secrets.vault import RESOURCE
+from host_bridge.secrets.veil import veiled
 from host_bridge.tools.background import BackgroundProcesses
 from host_bridge.tools.capture import Capture
 from host_bridge.tools.children import Child, Children
@@ -28,6 +33,7 @@ from host_bridge.tools.settings import read_settings
 from host_bridge.tools.terminal_settings import TerminalSettings
 
 MAX_COMMAND_BYTES = 131_071  # what Linux takes as one argument (MAX_ARG_STRLEN), less its final NUL
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _QUICK_COMMAND_CHARACTERS = 1024  # reading a longer line takes more than a fraction of a millisecond
 
 
@@ -36,7 +42,8 @@ class Terminal(Tool):
 
     With `background` the command keeps running when the call is over, without a time limit, until it ends, `process` kills
     it or the session ends; what it writes is kept for `process` to read. `notify_on_complete` and `watch_patterns` concern
-    such a command and show up in its state.
+    such a command and show up in its state. `secrets` are variables that the command gets, each of them one secret by its
+    handle: in its environment, since a command line can be read by everybody on the machine.
     """
 
     name = "terminal"
@@ -54,6 +61,9 @@ class Terminal(Tool):
         watch_patterns: (
             Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=16)] | None
         ) = None
+        secrets: Annotated[dict[str, str], Meta(max_length=32)] = {}
+
+    secret_arguments = frozenset(("secrets",))
 
     def quick_prepare(self, arguments: Arguments, session: Session) -> bool:
         """Short lines in the workspace."""
@@ -88,6 +98,7 @@ class _Command(Call):
         self._folder = folder
         self._settings = settings
         self._confined: ConfinedStart | None = None
+        self._secrets: dict[str, str] = {}
         self.resources = commands.resources(arguments.command, folder.path)
         self.is_confined = not runs_on_host(settings, self.resources)
         self._network = shares_network(settings, self.resources) if self.is_confined else True
@@ -108,6 +119,10 @@ class _Command(Call):
     def _start(self, context: CallContext, **options: Any) -> Child:
         children = Children.of(context.session)
         children.grace_seconds = self._settings.grace_seconds
+        if self._arguments.secrets:
+            self._secrets = context.reveal(self._arguments.secrets)
+            if any(value == self._arguments.secrets[name] for name, value in self._secrets.items()):
+                raise InvalidCallError("secrets takes handles, and not text that looks like one: use hermes.secret(…)")
         entered = self._folder.open_folder()
         start = self._start_confined if self.is_confined else self._start_on_host
         try:
@@ -118,6 +133,7 @@ class _Command(Call):
             os.close(entered)
 
     def _start_on_host(self, children: Children, _: Session, entered: int, options: Mapping[str, Any]) -> Child:
+        environment = {**children.environment, **self._secrets} if self._secrets else None
         *direct, by_shell = [
             Launch(
                 argv=argv,
@@ -125,6 +141,7 @@ class _Command(Call):
                 folder=self._folder.path,
                 descriptor=entered,
                 terminal=self._arguments.pty,
+                environment=environment,
                 **options,
             )
             for argv, executable in self._ways(children.search_path)
@@ -141,7 +158,7 @@ class _Command(Call):
             line.commands[0] if line is not None and line.is_single else (),
             folder=self._folder.path,
             descriptor=entered,
-            environment={**children.environment, **({"TERM": "xterm"} if self._arguments.pty else {})},
+            environment={**children.environment, **self._secrets, **({"TERM": "xterm"} if self._arguments.pty else {})},
             share_network=self._network,
         )
         try:
@@ -221,7 +238,7 @@ class ForegroundCommand(_Command):
             name: Capture(self._settings.max_output_bytes, self._settings.tail_bytes) for name in ("stdout", "stderr")
         }
         ended: CallError | None = None
-        for name, data in child.output():
+        for name, data in veiled(context.session.resources.get(RESOURCE), child.output()):
             head = captures[name].take(data)
             if head and ended is None:
                 try:
@@ -290,14 +307,35 @@ def _check_text(arguments: Terminal.Arguments) -> None:
         raise InvalidCallError(
             f"the command is longer than {MAX_COMMAND_BYTES} bytes; write it to a file in the workspace and run that"
         )
+    _check_secrets(arguments.secrets)
     if arguments.watch_patterns and not arguments.background:
         raise InvalidCallError(
             "watch_patterns needs background=True: a command in the foreground is watched by its call"
         )
 
 
+def _check_secrets(secrets: Mapping[str, str]) -> None:
+    """Refuse variables that mean something else to a program, and values that are no handle.
+
+    That the text of a handle stands for a secret is checked where all marks are; without a mark it is only text.
+    """
+    for variable, text in secrets.items():
+        name = text.removeprefix("[secret ").removesuffix("]")
+        if text != secret_text(name):
+            raise InvalidCallError(f"secrets: {variable[:100]!r} is given something else than hermes.secret(…)")
+        if not _VARIABLE.fullmatch(variable):
+            raise InvalidCallError(f"secrets: {variable[:100]!r} is no name of a variable")
+        if variable != name and not sounds_secret(variable):
+            raise InvalidCallError(
+                f"secrets: the variable {variable} doesn't sound like a secret's; give it the secret's own name ({name}), "
+                "or one with TOKEN, KEY, SECRET, PASSWORD or CREDENTIAL in it"
+            )
+
+
 def _shown(arguments: Terminal.Arguments, folder: str) -> dict[str, Any]:
     shown: dict[str, Any] = {"command": arguments.command, "workdir": folder}
+    if arguments.secrets:
+        shown["secrets"] = dict(arguments.secrets)
     if arguments.background:
         shown |= {"background": True, "watch_patterns": list(arguments.watch_patterns or ())}
     else:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from host_bridge import config as config_module
-from host_bridge.config import HostConfig, audit_folder, config_folder, load_config, sounds_secret, state_folder
+from host_bridge.config import (
+    HostConfig,
+    SecretSettings,
+    audit_folder,
+    config_folder,
+    load_config,
+    sounds_secret,
+    state_folder,
+)
 from host_bridge.errors import ConfigurationError
 
 FULL = """
@@ -26,6 +34,12 @@ pass = ["KUBECONFIG"]
 set = { GITHUB_TOKEN = "x" }
 [bridge]
 socket = "~/run/bridge.sock"
+[secrets.GITEA_TOKEN]
+source = "file:tokens/gitea"
+tools = ["terminal(git push *)"]
+hosts = ["git.example.org"]
+[secrets.OTHER]
+source = "env:OTHER"
 [tools.web_search]
 provider = "ddgs"
 """
@@ -57,6 +71,9 @@ def test_every_key_is_read_and_every_path_made_absolute(write, tmp_path: Path) -
     assert config.environment.pass_names == ("KUBECONFIG",)
     assert config.environment.set == {"GITHUB_TOKEN": "x"}
     assert config.bridge.socket == str(Path("~/run/bridge.sock").expanduser())
+    assert config.secrets["GITEA_TOKEN"].source == f"file:{tmp_path / 'tokens/gitea'}"
+    assert config.secrets["GITEA_TOKEN"].tools == ("terminal(git push *)",)
+    assert config.secrets["OTHER"] == SecretSettings(source="env:OTHER")
     assert config.tools == {"web_search": {"provider": "ddgs"}}
 
 

@@ -1,0 +1,273 @@
+"""One session process, spoken to on the wire: a secret goes where it may, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from bare_kernel import Host, open_host, open_kernel
+
+from hermes_protocol.messages import Cancel, Chunk, Pending, SecretMark
+from host_bridge import control
+
+VALUE = "glpat-t0p/secret+value"
+RULES = (("test", 'version = 1\n[rules]\nallow = ["terminal", "process", "read_file", "add", "search_files"]\n'),)
+TOKEN = control.SecretUse(name="TOKEN", tools=("terminal", "add"))
+NARROW = control.SecretUse(name="NARROW", tools=("terminal(git push *)",))
+WHOLE = SecretMark(name="TOKEN", argument=("secrets", "TOKEN"))
+GIVEN = {"secrets": {"TOKEN": "[secret TOKEN]"}, "marks": (WHOLE,)}
+
+
+@contextlib.contextmanager
+def open_session(**fields):
+    fields = {"policy_texts": RULES, "secret_uses": (TOKEN, NARROW), **fields}
+    with open_host(**fields) as host, open_kernel(host) as kernel:
+        host.send(control.ProvideTools(tools=({"name": "add", "summary": "Add."},)))
+        assert kernel.greet().secrets == ("NARROW", "TOKEN")
+        yield host, kernel
+
+
+@pytest.fixture(scope="module")
+def session():
+    """A session that knows the value already: most tests are about what happens then."""
+    with open_session() as (host, kernel):
+        assert given(host, kernel, "printf '%s' \"$TOKEN\" | wc -c").streams["stdout"].strip() == b"22"
+        yield host, kernel
+
+
+def given(host: Host, kernel, command: str, value: str = VALUE, **fields):
+    """Call `terminal` with the secret, and be the host application that has it."""
+    call_id = kernel.ask("terminal", command=command, **{**GIVEN, **fields})
+    host.send(control.SecretReply(name=host.expect(control.SecretRequest).name, value=value))
+    return kernel.answer(call_id)
+
+
+def call_with_secret(kernel, command: str, **fields):
+    return kernel.call("terminal", command=command, **{**GIVEN, **fields})
+
+
+def log_of(host: Host) -> str:
+    return Path(host.config.audit_path).read_text()
+
+
+def test_a_command_gets_the_value_as_a_variable_and_the_kernel_only_its_name(session):
+    host, kernel = session
+    answer = call_with_secret(kernel, 'echo "$TOKEN"; echo "$TOKEN" >&2')
+    assert answer.streams == {"stdout": b"[secret TOKEN]\n", "stderr": b"[secret TOKEN]\n"}
+    decided = [json.loads(line) for line in log_of(host).splitlines() if '"call_decided"' in line][-1]
+    assert decided["arguments"]["secrets"] == {"TOKEN": "[secret TOKEN]"}
+    assert VALUE not in log_of(host)
+
+
+def test_the_variable_may_have_another_name_that_sounds_like_a_secrets(session):
+    _, kernel = session
+    mark = SecretMark(name="TOKEN", argument=("secrets", "GH_TOKEN"))
+    answer = kernel.call(
+        "terminal",
+        command='test -n "$GH_TOKEN" && echo yes',
+        secrets={"GH_TOKEN": "[secret TOKEN]"},
+        marks=(mark,),
+    )
+    assert answer.streams["stdout"] == b"yes\n"
+
+
+@pytest.mark.parametrize("variable", ["PATH", "LD_PRELOAD", "GIT_SSH_COMMAND", "BASH_ENV", "A B", "X=Y", ""])
+def test_a_variable_that_means_something_else_to_programs_is_refused(session, variable):
+    _, kernel = session
+    mark = SecretMark(name="TOKEN", argument=("secrets", variable))
+    answer = kernel.call("terminal", command="env", secrets={variable: "[secret TOKEN]"}, marks=(mark,))
+    assert answer.code == "invalid_request"
+
+
+def test_the_value_is_in_no_process_listing(session):
+    _, kernel = session
+    answer = call_with_secret(kernel, "cat /proc/self/cmdline /proc/$PPID/cmdline /proc/$$/cmdline | tr '\\0' ' '")
+    assert b"cat" in answer.streams["stdout"]
+    assert b"[secret" not in answer.streams["stdout"]  # which is what would be shown of the value
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'printf "x%s" "$TOKEN"',
+        'printf "%s" "$TOKEN" | base64',
+        'printf "alice:%s" "$TOKEN" | base64',
+        "printf '%s' \"$TOKEN\" | sed 's,/,%2F,;s,+,%2B,'",
+        # In pieces, with a pause in the middle of the value.
+        'printf "%s" "${TOKEN%secret*}"; sleep 0.2; printf "%s" "${TOKEN#*t0p/}"',
+    ],
+)
+def test_what_a_command_prints_of_it_is_hidden_in_every_usual_form(session, command):
+    _, kernel = session
+    shown = call_with_secret(kernel, command).streams["stdout"]
+    assert b"[secret TOKEN]" in shown
+    assert b"t0p" not in shown
+    assert b"value" not in shown
+    for encoded in (base64.b64encode(VALUE.encode())[:12], base64.b64encode(b"alice:" + VALUE.encode())[8:20]):
+        assert encoded not in shown
+
+
+def test_output_cut_within_the_value_gives_neither_half():
+    with open_session(tool_settings={"terminal": {"max_output_bytes": 30, "tail_bytes": 30}}) as (host, kernel):
+        answer = given(host, kernel, 'printf "%020d%s%020d%s%02d" 0 "$TOKEN" 0 "$TOKEN" 0')
+    seen = answer.streams["stdout"] + answer.bulk["stdout_tail"]
+    assert b"glpat" not in seen
+    assert b"value" not in seen
+
+
+def test_a_command_in_the_background_keeps_nothing_of_it_for_any_reader(session):
+    _, kernel = session
+    started = call_with_secret(kernel, 'echo "$TOKEN"', background=True).reply.result
+    kernel.call("process", action="wait", session_id=started["session_id"], timeout=10)
+    pieces = [
+        kernel.call("process", action="log", session_id=started["session_id"], offset=offset, limit=1).bulk["output"]
+        for offset in range(len("[secret TOKEN]"))
+    ]
+    assert b"".join(pieces) == b"[secret TOKEN]"
+
+
+def test_what_a_command_left_in_a_file_is_hidden_when_a_tool_reads_it(session):
+    host, kernel = session
+    assert call_with_secret(kernel, 'echo "key=$TOKEN" > left.txt').code == "ok"
+    assert (Path(host.config.workspace) / "left.txt").read_text() == f"key={VALUE}\n"
+    assert kernel.call("read_file", path="left.txt").content == b"key=[secret TOKEN]\n"
+    found = kernel.call("search_files", pattern="key=", path=".")
+    assert VALUE not in json.dumps(found.reply.result)
+
+
+def test_a_tool_of_the_host_application_gets_it_in_any_argument(session):
+    host, kernel = session
+    marks = (SecretMark(name="TOKEN", argument=("headers", "Authorization"), offset=6),)
+    call_id = kernel.ask("add", headers={"Authorization": "token [secret TOKEN]"}, marks=marks)
+    request = host.expect(control.HostToolRequest)
+    assert request.arguments == {"headers": {"Authorization": f"token {VALUE}"}}
+    host.send(control.HostToolReply(call_id=request.call_id, value={"echo": [f"you sent {VALUE}"]}))
+    assert kernel.answer(call_id).reply.result == {"echo": ["you sent [secret TOKEN]"]}
+
+
+def test_an_error_that_quotes_it_doesnt(session):
+    host, kernel = session
+    marks = (SecretMark(name="TOKEN", argument=("a",)),)
+    call_id = kernel.ask("add", a="[secret TOKEN]", marks=marks)
+    request = host.expect(control.HostToolRequest)
+    host.send(control.HostToolReply(call_id=request.call_id, failure=f"401 for {VALUE}"))
+    failure = kernel.answer(call_id).reply.failure
+    assert failure.message == "401 for [secret TOKEN]"
+
+
+# refused -----------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_mark_the_text_is_only_text(session):
+    host, kernel = session
+    call_id = kernel.ask("add", a="[secret TOKEN]", b={"secret": "TOKEN", "name": "TOKEN"})
+    request = host.expect(control.HostToolRequest)
+    assert request.arguments == {"a": "[secret TOKEN]", "b": {"secret": "TOKEN", "name": "TOKEN"}}
+    host.send(control.HostToolReply(call_id=request.call_id, value=1))
+    assert kernel.answer(call_id).code == "ok"
+    unmarked = kernel.call("terminal", command="env", secrets={"TOKEN": "[secret TOKEN]"})
+    assert unmarked.code == "invalid_request"
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(session):
+    _, kernel = session
+    mark = SecretMark(name="OTHER", argument=("a",))
+    failure = kernel.call("add", a="[secret OTHER]", marks=(mark,)).reply.failure
+    assert failure.code.value == "denied"
+    assert "NARROW, TOKEN" in failure.message
+
+
+def test_a_secret_in_a_command_line_or_in_a_tool_that_takes_none_is_refused(session):
+    _, kernel = session
+    mark = SecretMark(name="TOKEN", argument=("command",), offset=5)
+    failure = kernel.call("terminal", command="echo [secret TOKEN]", marks=(mark,)).reply.failure
+    assert (failure.code.value, "only in secrets" in failure.message) == ("invalid_request", True)
+    mark = SecretMark(name="TOKEN", argument=("path",))
+    assert kernel.call("read_file", path="[secret TOKEN]", marks=(mark,)).code in ("invalid_request", "not_found")
+
+
+def test_a_command_its_rules_dont_mean_is_denied_though_the_policy_allows_it(session):
+    host, kernel = session
+    mark = SecretMark(name="NARROW", argument=("secrets", "NARROW"))
+    failure = kernel.call("terminal", command="env", secrets={"NARROW": "[secret NARROW]"}, marks=(mark,)).reply.failure
+    assert (failure.code.value, failure.rule_id) == ("denied", "secrets.NARROW:tools")
+    assert not [message for message in host.inbox if isinstance(message, control.SecretRequest)]
+
+
+def test_the_policy_still_decides_about_the_call_itself():
+    with open_session(policy_texts=(("test", "version = 1\n"),)) as (host, kernel):
+        assert call_with_secret(kernel, "env").code == "denied"
+        assert not [message for message in host.inbox if isinstance(message, control.SecretRequest)]
+
+
+def test_a_source_that_cannot_be_read_is_an_error_of_the_call_and_asked_again_by_the_next():
+    with open_session() as (host, kernel):
+        call_id = kernel.ask("terminal", command="env", **GIVEN)
+        host.expect(control.SecretRequest)
+        host.send(control.SecretReply(name="TOKEN", failure="the file is gone"))
+        failure = kernel.answer(call_id).reply.failure
+        assert (failure.code.value, "the file is gone" in failure.message) == ("not_configured", True)
+        assert given(host, kernel, 'echo "$TOKEN"').streams["stdout"] == b"[secret TOKEN]\n"
+
+
+def test_a_call_that_waits_for_a_value_can_be_cancelled_and_its_late_answer_harms_nobody():
+    with open_session() as (host, kernel):
+        call_id = kernel.ask("terminal", command='echo "$TOKEN"', **GIVEN)
+        host.expect(control.SecretRequest)
+        kernel.say(Cancel(id=call_id))
+        assert kernel.answer(call_id).code == "cancelled"
+        host.send(control.SecretReply(name="TOKEN", value=VALUE))
+        assert call_with_secret(kernel, 'echo "$TOKEN"').streams["stdout"] == b"[secret TOKEN]\n"
+
+
+def test_calls_that_want_it_at_once_ask_for_it_once():
+    with open_session() as (host, kernel):
+        calls = [kernel.ask("terminal", command="true", **GIVEN) for _ in range(5)]
+        host.expect(control.SecretRequest)
+        host.send(control.SecretReply(name="TOKEN", value=VALUE))
+        answered = set()
+        while len(answered) < len(calls):
+            message, _ = kernel.receive()
+            if not isinstance(message, Chunk):
+                assert message.failure is None
+                answered.add(message.id)
+        assert not [message for message in host.inbox if isinstance(message, control.SecretRequest)]
+
+
+def test_a_person_is_shown_the_name_and_a_yes_is_for_the_handle():
+    asking = (("test", 'version = 1\n[rules]\nask = ["terminal"]\n'),)
+    with open_session(policy_texts=asking, interactive=True) as (host, kernel):
+        call_id = kernel.ask("terminal", command="true", **GIVEN)
+        asked = host.expect(control.Asked)
+        assert asked.shown["secrets"] == {"TOKEN": "[secret TOKEN]"}
+        kernel.hear(Pending)
+        host.send(control.Answer(question_id=asked.question_id, answer="once"))
+        host.expect(control.SecretRequest)
+        host.send(control.SecretReply(name="TOKEN", value=VALUE))
+        assert kernel.answer(call_id).code == "ok"
+
+
+@pytest.mark.parametrize(
+    ("use", "key"),
+    [
+        (control.SecretUse(name="T", tools=("termnal",)), "secrets.T.tools"),
+        (control.SecretUse(name="T", tools=("*",)), "secrets.T.tools"),
+        (control.SecretUse(name="T", hosts=("https://a/b",)), "secrets.T.hosts"),
+    ],
+)
+def test_a_use_that_cannot_be_meant_refuses_the_session(use, key):
+    with open_host(secret_uses=(use,)) as host:
+        assert host.expect(control.Refused).key == key
+        assert host.wait() == 1
+
+
+def test_nothing_of_it_is_in_the_sessions_own_log(session):
+    """The last test of this module: ends the session that the others used."""
+    host, _ = session
+    host.send(control.End())
+    assert host.wait() == 0
+    assert VALUE not in host.errors()
+    assert VALUE not in log_of(host)
