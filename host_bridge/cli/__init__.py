@@ -25,6 +25,8 @@ COMMANDS = {
     "diff": "diffs",
     "patch": "diffs",
     "merge": "diffs",
+    "strip": "repository",
+    "init-repo": "repository",
     "tools": "tools",
     "doctor": "doctor",
     "kernel": "kernel",
@@ -44,11 +46,11 @@ class CommandTable(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command: the attribute `<name>_command` of its module."""
+        """Load one command: the attribute `<name>_command` of its module, with `_` for `-`."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"host_bridge.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
 

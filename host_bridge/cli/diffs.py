@@ -134,7 +134,7 @@ def merge_command(
     from host_bridge.executor import NotebookExecutor
 
     executor = NotebookExecutor()
-    merge = executor.merge_notebooks(base, ours, theirs)
+    merge = executor.merge_notebooks(_ancestor(base, git_driver), ours, theirs)
     if merge or mark_conflicts or git_driver is not None:
         executor.write_notebook(merge.notebook, output or ours)
     if git_driver is not None:
@@ -145,6 +145,13 @@ def merge_command(
         click.echo(_told(merge, output or ours))
     if not merge:
         raise Exit(ExitCode.FAILED)
+
+
+def _ancestor(base: str, git_driver: str | None) -> Any:
+    """git gives an empty file for the base of a notebook that both sides added."""
+    if git_driver is not None and Path(base).stat().st_size == 0:
+        return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
+    return base
 
 
 def _told(merge: Merge, name: str) -> str:

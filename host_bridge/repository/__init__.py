@@ -1,0 +1,1 @@
+"""Notebooks in git: keeping a repository clean, proposing a change of a notebook, and reviewing one."""
