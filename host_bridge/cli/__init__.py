@@ -32,6 +32,7 @@ COMMANDS = {
     "kernel": "kernel",
     "bridge": "bridge",
     "policy": "policy",
+    "permissions": "permissions",
     "audit": "audit",
     "completion": "completion",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,11 +11,10 @@ import click
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, table
-from host_bridge.cli.rules import rules_text
+from host_bridge.cli.policy_loading import load_session_policy
 
 if TYPE_CHECKING:
     from host_bridge.policy.engine import Explanation
-    from host_bridge.policy.loading import Policy
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -73,7 +71,7 @@ def _session_options(function: Decorated) -> Decorated:
 @debug_option
 def show_command(as_json: bool, **choices: Any) -> None:
     """Show the rules that a session started here would have."""
-    policy = _load(**choices)
+    policy = load_session_policy(**choices)
     rules = [rule for layer in policy.layers for rule in layer.rules if rule.principal in ("", policy.principal)]
     if as_json:
         fields = ("text", "clause", "layer", "key", "principal", "id")
@@ -112,7 +110,7 @@ def explain_command(tool: str, subject: str | None, arguments: tuple[str, ...], 
     from host_bridge.policy.engine import explain
     from host_bridge.policy.model import AccessRequest, Effect
 
-    policy = _load(**choices)
+    policy = load_session_policy(**choices)
     resources = prepared_resources(tool, subject, named(arguments), policy.workspace)
     explanation = explain(policy, AccessRequest(policy.principal, tool, resources))
     decision = explanation.decision
@@ -157,43 +155,6 @@ def _explained(explanation: Explanation) -> dict[str, Any]:
             for trail in explanation.trails
         ],
     }
-
-
-def _load(
-    *,
-    profile: str,
-    policies: tuple[str, ...],
-    allow: tuple[str, ...],
-    deny: tuple[str, ...],
-    agent: str,
-    workspace: str,
-    notebook: str | None,
-) -> Policy:
-    """Load the policy as a session of these choices would."""
-    from host_bridge.config import load_config
-    from host_bridge.policy.loading import load_policy
-    from host_bridge.provisioning.notebook import declared_permissions, read_document
-    from host_bridge.provisioning.session_config import policy_paths
-    from host_bridge.tools.registry import load_tools
-
-    config = load_config()
-    folder = os.path.realpath(workspace)
-    if not Path(folder).is_dir():
-        raise click.UsageError(f"--workspace {workspace}: not a folder")
-    if notebook is not None:
-        Path(notebook).open("rb").close()  # one that can't be read declares nothing, which is not what was asked about
-    document = None if notebook is None else read_document(notebook)
-    rules = rules_text(allow=allow, deny=deny)
-    return load_policy(
-        profile=profile or config.session.profile,
-        paths=policy_paths(config, folder, policies),
-        texts=(("run", rules),) if rules else (),
-        notebook_permissions=None if document is None else declared_permissions(document),
-        principal=agent or config.session.principal,
-        workspace=folder,
-        protected_paths=() if notebook is None else (str(Path(notebook).absolute()),),
-        known_tools=frozenset(load_tools()),
-    )
 
 
 def _configured_files() -> list[str]:
