@@ -4,6 +4,7 @@
     [policy]       files
     [declarations] unknown, trusted_paths
     [audit]        folder, arguments
+    [approvals]    headless, park_seconds
     [budgets]      calls, concurrent_calls, bytes, seconds
     [environment]  pass, set
     [bridge]       socket
@@ -98,6 +99,18 @@ class AuditSettings(_Table, frozen=True):
 
     folder: str = ""
     arguments: Literal["full", "digest"] = "full"
+
+
+class ApprovalSettings(_Table, frozen=True):
+    """What becomes of a rule that says `ask` where nobody sits at a terminal.
+
+    Attributes:
+        headless: `"deny"` is a no that names the rule; `"park"` has the run wait for an answer in the inbox.
+        park_seconds: How long it waits there.
+    """
+
+    headless: Literal["deny", "park"] = "deny"
+    park_seconds: Seconds = 86_400.0
 
 
 class BudgetSettings(_Table, frozen=True):
@@ -198,6 +211,7 @@ class HostConfig(_Table, frozen=True):
     policy: PolicySettings = PolicySettings()
     declarations: DeclarationSettings = DeclarationSettings()
     audit: AuditSettings = AuditSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     budgets: BudgetSettings = BudgetSettings()
     environment: EnvironmentSettings = EnvironmentSettings()
     bridge: BridgeSettings = BridgeSettings()

@@ -34,6 +34,7 @@ COMMANDS = {
     "policy": "policy",
     "permissions": "permissions",
     "audit": "audit",
+    "approvals": "approvals",
     "completion": "completion",
 }
 """Each command's module, in the order of the help: what one does every day first."""

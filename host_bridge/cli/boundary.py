@@ -25,6 +25,7 @@ from host_bridge.errors import (
     HostBridgeError,
     KernelStartError,
     OutputError,
+    QuestionSettledError,
     SandboxError,
     SessionError,
 )
@@ -73,6 +74,7 @@ _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
     (AuditError, ExitCode.UNUSABLE),
     (KernelStartError, ExitCode.UNUSABLE),
     (OutputError, ExitCode.UNUSABLE),
+    (QuestionSettledError, ExitCode.FAILED),
     (CallError, ExitCode.FAILED),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from host_bridge.policy.display import one_line
@@ -112,6 +112,17 @@ def title(source: str) -> str:
     lines = [line.strip() for line in source.splitlines()]
     told = one_line(next((line for line in lines if line and not line.startswith(("#", "%%"))), ""))
     return told if len(told) <= _TITLE_CHARACTERS else f"{told[: _TITLE_CHARACTERS - 1]}…"
+
+
+def waiting_notes(progress: Progress) -> Callable[[str], None]:
+    """Give what tells on standard error where a run waits for a person, with the bar away."""
+
+    def tell(text: str) -> None:
+        with progress.paused():
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    return tell
 
 
 def choose(wanted: bool) -> Progress:

@@ -15,7 +15,7 @@ import click
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import counted, indented, plain, print_json, short, table
-from host_bridge.cli.progress import Progress, choose
+from host_bridge.cli.progress import Progress, choose, waiting_notes
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import Pairs, gather, parameter_options, show_parameters
@@ -81,6 +81,12 @@ _SHOWN_SOURCE_LINES = 12
     "ask",
     default=None,
     help="Whether a rule that says `ask` asks you; by default if this is a terminal.",
+)
+@click.option(
+    "--park/--no-park",
+    "park",
+    default=None,
+    help="Whether an `ask` that nobody hears waits for `approvals answer`; by default as configured.",
 )
 @click.option(
     "--budget",
@@ -229,6 +235,7 @@ def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "policy_rules": rules_text(allow=choices.pop("allow"), deny=choices.pop("deny")),
         "budgets": dict(choices.pop("budgets")),
         "prompter": TerminalQuestions(progress.paused) if attended else None,
+        "on_waiting": waiting_notes(progress),
         "progress": progress,
         **choices,
     }

@@ -54,7 +54,12 @@ class RunOptions:
             starts the run has accepted for it: what it declares then needs no further yes.
         budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`.
         audit_path: The audit log; one of its own in the configured folder when empty.
-        prompter: Asks a person where a rule says `ask`; without one, `ask` is a denial. Runs don't pay for its waiting.
+        prompter: Asks a person where a rule says `ask`. Runs don't pay for its waiting. Questions are in the inbox too
+            (`hermes-runtime approvals`), and the first answer counts.
+        park: Whether questions wait in the inbox where nobody else can be asked, and outlive this process; False keeps them out
+            of it. None does what `[approvals] headless` in the configuration says, by which such an `ask` is a denial.
+        on_waiting: Told, in a sentence for people, where a parked run waits.
+        grant: The id of a question of an earlier run: its answer is used, once, for the same call of the same notebook.
         on_call: Hears of every settled tool call.
         tools: Tools the calling program provides.
         progress: True shows papermill's progress bar; a function is told of each cell's start and end.
@@ -84,6 +89,9 @@ class RunOptions:
     budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
     audit_path: Path = ""
     prompter: Prompter | None = None
+    park: bool | None = None
+    on_waiting: Callable[[str], None] | None = None
+    grant: str = ""
     on_call: CallListener | None = None
     tools: Sequence[HostTool] = ()
     progress: bool | Callable[[CellProgress], None] = False

@@ -14,13 +14,13 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from host_bridge.control import Answer, Asked
 from host_bridge.errors import ConfigurationError
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.imports import import_jsonschema_lightly
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.parameters import check_parameters, inspect_parameters, load_parameters, split_secrets
+from host_bridge.executor.parking import PatientPrompter, Questions, facts_of, open_questions
 from host_bridge.executor.permissions import declared_permissions, texts_within
 from host_bridge.executor.reading import glance, is_remote, read_text
 from host_bridge.executor.report import RunReport
@@ -30,7 +30,7 @@ from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest
 from host_bridge.provisioning.notebook import source_digest
-from host_bridge.provisioning.options import LaunchOptions, Prompter
+from host_bridge.provisioning.options import LaunchOptions
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -60,6 +60,7 @@ class Preparation:
         self._foreign_parameters: dict[str, Any] | None = None
         self._kernel_choice: KernelChoice
         self._destination: Destination | None = None
+        self._questions = Questions()
 
     def read(self, parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -> None:
         """Read and check what can be checked before a kernel is started.
@@ -83,6 +84,7 @@ class Preparation:
         Raises:
             HostBridgeError: The kernel could not be started, or the notebook is not valid after all.
         """
+        self._questions = self._open_questions()
         launch = self._launch_options()
         importing = threading.Thread(target=_import_what_runs, name="hermes-import", daemon=True)
         importing.start()
@@ -98,6 +100,7 @@ class Preparation:
             self._execute(notebook, setup)
         finally:
             kernel.end()  # if no run came so far
+            self._questions.close("the run has ended")
         assert setup.notebook is not None
         return self._report.as_result(scraps=scrap_values(setup.notebook), output_path=self._output_path)
 
@@ -214,8 +217,15 @@ class Preparation:
             on_progress=options.progress if callable(options.progress) else None,
         )
 
+    def _open_questions(self) -> Questions:
+        paths = (self._input_path, self._output_path)
+        plain, secrets = self._foreign_parameters or self._plain, self._secrets
+        run_id = self._report.run_id
+        facts = facts_of(run_id, paths, self._timeout, self._options, parameters=plain, secrets=secrets)
+        return open_questions(self._options, facts, tuple(texts_within(secrets)), self._stop)
+
     def _launch_options(self) -> LaunchOptions:
-        options = self._options
+        options, questions = self._options, self._questions
         return LaunchOptions(
             workspace=os.path.abspath(options.workspace) if options.workspace else "",  # noqa: PTH100
             principal=options.principal,
@@ -229,21 +239,13 @@ class Preparation:
             run_id=self._report.run_id,
             audit_path=os.fspath(options.audit_path),
             secrets=tuple(texts_within(self._secrets)),
-            prompter=None if options.prompter is None else self._patient(options.prompter),
+            prompter=None if questions.prompter is None else PatientPrompter(questions.prompter, self._clock),
+            ask_timeout_seconds=questions.seconds,
             marks_cells=True,
             budgets=dict(options.budgets),
             on_call=options.on_call,
             tools=tuple(options.tools),
         )
-
-    def _patient(self, prompter: Prompter) -> Prompter:
-        """Stop the run's clock while a person thinks."""
-
-        def ask(question: Asked) -> str | Answer:
-            with self._clock.paused():
-                return prompter(question)
-
-        return ask
 
     def _name_paths(self, notebook: NotebookNode) -> None:
         """Say where the notebook came from and went, which papermill doesn't know here."""

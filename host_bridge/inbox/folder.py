@@ -93,6 +93,22 @@ class Inbox:
         """Stop waiting, and leave the question to be answered later."""
         return self._change(question_id, lambda question: msgspec.structs.replace(question, owner=None))
 
+    def adopt(self, question_id: str, owner: Owner) -> Question:
+        """Take over a question that nobody waits for, to have its answer used by another run.
+
+        Raises:
+            QuestionSettledError: Somebody waits for it, or there is nothing to wait for.
+        """
+
+        def change(question: Question) -> Question:
+            if not self.is_orphaned(question):
+                raise QuestionSettledError(
+                    f"question {question.id} is not orphaned: a run waits for it or works with its answer, or it is settled"
+                )
+            return msgspec.structs.replace(question, owner=owner)
+
+        return self._change(question_id, change)
+
     def take(self, question_id: str, *, by: str) -> Question:
         """Make use of an answer.
 

@@ -190,6 +190,15 @@ def taken(question: Question, by: str, now: float) -> Question:
     return msgspec.structs.replace(question, outcome=msgspec.structs.replace(outcome, taken_at=now, taken_by=by[:1024]))
 
 
+def is_meant(question: Question, asked: Asked) -> bool:
+    """Whether an answer to a question of an earlier run is for this one: the same call, notebook and agent."""
+    before = question.asked
+    return bool(asked.digest and asked.notebook_digest) and (
+        (asked.tool, asked.digest, asked.notebook_digest, asked.principal)
+        == (before.tool, before.digest, before.notebook_digest, before.principal)
+    )
+
+
 def usable_until(question: Question) -> float:
     """Give when an answer is worth nothing any more, in seconds since 1970."""
     at = question.outcome.at if question.outcome is not None else question.asked_at

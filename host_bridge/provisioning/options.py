@@ -68,6 +68,7 @@ class LaunchOptions:
         audit_path: The audit log; one of its own in the configured folder when empty.
         secrets: Values that must never be written down.
         prompter: Asks a person. None means nobody can be asked.
+        ask_timeout_seconds: How long a question waits, over that of the configuration.
         marks_cells: Whether the application says which cell runs (`cell_started`, `cell_settled` of the session).
         budgets: Limits by name, over those of the configuration.
         on_call: Hears of every settled call.
@@ -90,6 +91,7 @@ class LaunchOptions:
     audit_path: str = ""
     secrets: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     prompter: Prompter | None = None
+    ask_timeout_seconds: float | None = None
     marks_cells: bool = False
     budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
     on_call: CallListener | None = None

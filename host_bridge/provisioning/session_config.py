@@ -121,7 +121,7 @@ def session_config(
         host_tools=tuple(tool.name for tool in options.tools),
         budgets=lowered_budgets(_budgets(host, options), permissions),
         interactive=given.interactive,
-        ask_timeout_seconds=host.session.ask_timeout_seconds,
+        ask_timeout_seconds=options.ask_timeout_seconds or host.session.ask_timeout_seconds,
         marks_cells=options.marks_cells,
         memory_bytes=host.session.memory_bytes,
     )

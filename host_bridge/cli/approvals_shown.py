@@ -1,0 +1,70 @@
+"""Questions as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from host_bridge.cli.output import short
+from host_bridge.policy.display import one_line
+
+if TYPE_CHECKING:
+    from host_bridge.inbox.folder import Inbox
+    from host_bridge.inbox.question import Question
+
+ANSWERS = ("once", "run", "notebook", "always", "no", "stop")
+"""`control.ANSWERS`, in the order in which a person thinks of them."""
+
+
+def row(inbox: Inbox, question: Question) -> tuple[str, ...]:
+    """Give a question's line in a list."""
+    from host_bridge.inbox.question import QuestionState, clock_time
+    from host_bridge.inbox.views import is_open
+
+    asked = question.asked
+    state = inbox.standing(question)
+    if question.state(inbox.now()) is QuestionState.PENDING:
+        when = f"{_span(question.expires_at - inbox.now())} left"
+    else:
+        outcome = question.outcome
+        when = clock_time(outcome.at if outcome else question.expires_at)
+        if outcome is not None and outcome.answer is not None:
+            state = f"answered {outcome.answer.answer}" + (", to be resumed" if is_open(inbox, question) else "")
+    cell = "" if asked.cell_index is None else f"cell {asked.cell_index}"
+    return (question.id, state, when, asked.principal, Path(asked.notebook).name, cell, about(question))
+
+
+def about(question: Question) -> str:
+    """Give in a few words what is asked. Not escaped."""
+    asked = question.asked
+    subject = asked.targets[0] if asked.targets else next(iter(asked.shown.values()), "")
+    return f"{asked.tool}({short(subject)})"
+
+
+def standing(inbox: Inbox, question: Question) -> str:
+    """Say what has become of a question, and what can be done."""
+    from host_bridge.inbox.question import QuestionState, describe_outcome
+    from host_bridge.inbox.views import resume_command
+
+    if question.state(inbox.now()) is QuestionState.PENDING:
+        left = _span(question.expires_at - inbox.now())
+        gone = inbox.is_orphaned(question)
+        waits = "the process that asked is gone; a yes runs the notebook again" if gone else "a call waits"
+        command = f"hermes-runtime approvals answer {question.id} {'|'.join(ANSWERS)}"
+        return f"question {question.id}: {waits}; {left} left\n  {command}"
+    outcome = question.outcome
+    if outcome is None or outcome.answer is None:
+        return describe_outcome(question, inbox.now())
+    said = f"question {question.id}: answered {outcome.answer.answer!r} by {one_line(outcome.answer.by)}"
+    if outcome.taken_at is not None:
+        return f"{said}; the run has the answer"
+    if command := resume_command(inbox, question):
+        return f"{said}; nobody was there to hear it. To run the notebook again with it:\n  {command}"
+    return said if inbox.is_orphaned(question) else f"{said}; the run has not fetched it yet"
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
