@@ -13,14 +13,12 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolReply
 from host_bridge import control
+from host_bridge.approvals.desk import Desk
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import KernelStarted, PeerRefused, SessionClosed, SessionOpened
 from host_bridge.calls import RunningCall
@@ -28,10 +26,9 @@ from host_bridge.dispatcher import Dispatcher
 from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, SessionError
 from host_bridge.memory import limit_memory, watch_memory
 from host_bridge.policy.loading import Policy, load_policy
-from host_bridge.policy.model import Decision
 from host_bridge.sandbox.islands import protected_files
 from host_bridge.server import Server
-from host_bridge.sessions import SessionState, call_digest
+from host_bridge.sessions import SessionState
 from host_bridge.tools.command_sandbox import PROTECTED_PATHS, READS_ONLY
 from host_bridge.tools.host_provided import HostCalls, HostTool
 from host_bridge.tools.registry import load_tools
@@ -59,7 +56,6 @@ class Bridge:
         self._config = config
         self._writer = control.Writer(channel)
         self._reports: collections.deque[control.CallSettled] = collections.deque(maxlen=MAX_REPORTS)
-        self._questions: dict[str, tuple[threading.Event, list[str]]] = {}
         self._reported = 0.0
         self._reason = ""
         self._calls = self._denied = 0
@@ -77,12 +73,13 @@ class Bridge:
         )
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
+        self._desk = Desk(self._session, self._log, send=self._writer.put, line=self._server)
         self._server.dispatcher = self._dispatcher = Dispatcher(
             self._session,
             self._registry,
             policy,
             self._log,
-            ask=self._ask if config.interactive else None,
+            desk=self._desk,
             line=self._server,
             settle=self._server.settle,
         )
@@ -97,7 +94,7 @@ class Bridge:
             declaration_accepted=config.declaration_accepted,
             principal=config.principal,
             workspace=config.workspace,
-            protected_paths=(config.notebook, config.audit_path),
+            protected_paths=tuple(filter(None, (config.notebook, config.audit_path, config.grants_path))),
             known_tools=(*self._registry, *config.host_tools),
         )
 
@@ -126,9 +123,13 @@ class Bridge:
         self._writer.put(control.Ready(endpoint=self._server.endpoint))
         gc.freeze()  # what was imported lives as long as the process; the collector needn't visit it
         gc.set_threshold(20_000, 50, 100)  # a call makes no cycles worth looking for every dozen calls
-        self._server.run(self._channel.fileno(), self._read_control, self._send_reports)
+        self._server.run(self._channel.fileno(), self._read_control, self._idle)
         watching.set()
         self._finish()
+
+    def _idle(self) -> float | None:
+        due = [seconds for seconds in (self._send_reports(), self._desk.tick()) if seconds is not None]
+        return min(due, default=None)
 
     def _stop(self, reason: str) -> None:
         self._reason = self._reason or reason
@@ -198,7 +199,7 @@ class Bridge:
                 self._log.append(KernelStarted(public_key=message.public_key))
                 self._server.accept_key(message.public_key)
             case control.Answer():
-                self._answered(message)
+                self._desk.answer(message)
             case control.HostToolReply():
                 self._host_calls.answer(message)
             case control.SecretReply():
@@ -252,49 +253,6 @@ class Bridge:
             self._log.append(PeerRefused(code=code.value, message=text))
         except AuditError as error:
             self._stop(str(error))
-
-    def _ask(self, call: RunningCall, shown: Mapping[str, Any], decision: Decision) -> str:
-        """Put a question to the host application and wait, on the call's worker. Its clock stands still meanwhile."""
-        seconds = self._config.ask_timeout_seconds
-        answered, answers = self._questions[call.call_id] = threading.Event(), []
-        call.on_end(answered.set)
-        call.extend(seconds)
-        self._server.send_pending(call, seconds, "waiting for a person's permission")
-        started = time.monotonic()
-        try:
-            self._writer.put(
-                control.Asked(
-                    question_id=call.call_id,
-                    tool=call.request.tool,
-                    shown=dict(shown),
-                    rule_id=decision.rule_id,
-                    reason=decision.reason,
-                    remedy=decision.remedy,
-                    digest=call_digest(call.request.tool, shown),
-                    principal=self._config.principal,
-                    session_id=self._config.session_id,
-                    run_id=self._config.run_id,
-                    notebook=self._config.notebook,
-                    notebook_digest=self._config.notebook_digest,
-                    cell_index=call.cell_index,
-                    line=call.request.site.line if call.request.site else 0,
-                    timeout_seconds=seconds,
-                )
-            )
-            answered.wait(seconds)
-        finally:
-            del self._questions[call.call_id]
-            if not answers:
-                reason = "the call has ended" if call.ended else "the time for an answer was over"
-                self._writer.put(control.QuestionOver(question_id=call.call_id, reason=reason))
-            call.extend(time.monotonic() - started - seconds)
-        return answers[0] if answers else "no"
-
-    def _answered(self, answer: control.Answer) -> None:
-        waiting = self._questions.get(answer.question_id)
-        if waiting is not None:
-            waiting[1].append(answer.answer)
-            waiting[0].set()
 
 
 def _declaration_state(config: control.SessionConfig) -> str:

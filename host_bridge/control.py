@@ -54,6 +54,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
         declaration_accepted: Whether a person accepted what the notebook declares: what it allows then needs no further yes.
         notebook_digest: SHA-256 of the notebook's source (`provisioning.notebook.source_digest`); empty where none is known.
+        grants_path: Where what a person allowed a notebook is kept; empty where nothing can be.
         confinement: How the kernel is confined, as results name it.
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
         audit_path: The file to append records to; created 0600.
@@ -83,6 +84,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     notebook_permissions: dict[str, Any] | None = None
     declaration_accepted: bool = False
     notebook_digest: str = ""
+    grants_path: str = ""
     run_id: str = ""
     confinement: str = "none"
     kernel_limits: str = ""
@@ -256,6 +258,7 @@ class Asked(ControlMessage, frozen=True, kw_only=True, tag="asked"):
         digest: Names the normalised call.
         waiting: How many calls equal to this one wait, itself included.
         siblings: The further calls of its loop that wait.
+        problem: Why the answer that was given before could not be used; show it, the question is asked again.
         notebook: Absolute path, empty where none is known.
         notebook_digest: Of its source. Empty where it isn't known, and then `notebook` can't be answered.
         line: The line within the cell by the kernel's word, from 1; 0 when unknown.
@@ -282,6 +285,7 @@ class Asked(ControlMessage, frozen=True, kw_only=True, tag="asked"):
     untrusted: str = ""
     waiting: int = 1
     siblings: tuple[Sibling, ...] = ()
+    problem: str = ""
     timeout_seconds: float = 300.0
 
 

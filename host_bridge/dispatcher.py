@@ -12,13 +12,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from hermes_protocol.errors import ErrorCode
 from hermes_protocol.frames import Frame
 from hermes_protocol.messages import Failure, ToolReply, ToolRequest
+from host_bridge.approvals.calls import AskedCall
+from host_bridge.approvals.desk import Desk, stopped
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import CallDecided, CallSettled
 from host_bridge.calls import Line, RunningCall
@@ -40,13 +42,6 @@ from host_bridge.tools.registry import Registry
 _NO_BULK: Mapping[str, Bytes] = {}
 
 
-class Asker(Protocol):
-    """Puts a question to a person and waits, bounded, for the answer."""
-
-    def __call__(self, call: RunningCall, shown: Mapping[str, Any], decision: Decision) -> str:
-        """Give one of `control.ANSWERS`; anything else is a no."""
-
-
 class Dispatcher:
     """Takes requests from the server and settles each exactly once.
 
@@ -55,7 +50,7 @@ class Dispatcher:
         registry: The tools there are.
         policy: The rules in force.
         log: Where calls are recorded; what can't be recorded isn't done.
-        ask: Asks a person, None where nobody is there.
+        desk: Where calls wait for a person.
         line: How a running call reaches its kernel.
         settle: Hands a reply to the server, from any thread.
         workers: How many calls may run at the same time; the others wait their turn.
@@ -68,7 +63,7 @@ class Dispatcher:
         policy: Policy,
         log: AuditLog,
         *,
-        ask: Asker | None,
+        desk: Desk,
         line: Line,
         settle: Callable[[RunningCall, ToolReply, Sequence[Frame]], None],
         workers: int = 32,
@@ -77,7 +72,7 @@ class Dispatcher:
         self._registry = registry
         self._policy = policy
         self._log = log
-        self._ask = ask
+        self._desk = desk
         self._line = line
         self._settle = settle
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="call")
@@ -126,13 +121,17 @@ class Dispatcher:
         try:
             self._session.check_cell()
             call.check()
+            if self._desk.is_stopped:
+                raise _denied(stopped())
             prepared = tool.prepare(arguments, self._session)
             if call.request.secrets:
                 self._admit_secrets(call, tool, prepared)
-            decision = decide(
-                self._policy, AccessRequest(self._session.config.principal, tool.name, prepared.resources)
-            )
-            if on_server and (decision.effect is Effect.ASK or not prepared.quick):
+            request = AccessRequest(self._session.config.principal, tool.name, prepared.resources)
+            decision = decide(self._policy, request)
+            if decision.effect is Effect.ASK:
+                self._ask(call, tool, prepared, request, decision)
+                return
+            if on_server and not prepared.quick:
                 self._pool.submit(self._finish, call, tool, prepared, decision)
                 return
         except Exception as error:
@@ -147,10 +146,9 @@ class Dispatcher:
         try:
             try:
                 digest = call_digest(tool.name, prepared.shown)
-                decision = self._answer(call, prepared, decision, digest)
                 self._record_decided(call, prepared.shown, digest, decision)
                 if decision.effect is not Effect.ALLOW:
-                    raise DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
+                    raise _denied(decision) if call.ended is None else call.ending()
                 acted = call.running = True
                 call.check()
                 output = prepared.run(call)
@@ -172,26 +170,37 @@ class Dispatcher:
         # Part of what is hashed: the same text without a secret in it is another call.
         prepared.shown = {"secrets": list(call.secrets), **prepared.shown}
 
-    def _answer(self, call: RunningCall, prepared: Call, decision: Decision, digest: str) -> Decision:
-        """Turn an ask into a yes or a no."""
-        if decision.effect is not Effect.ASK:
-            return decision
-        if self._session.is_granted(digest):
-            return Decision(Effect.ALLOW, decision.rule_id, "a person allowed this call for the run")
-        if self._ask is None:
-            reason = f"{decision.reason}; the rule asks a person and nobody is there to ask"
-            return Decision(Effect.DENY, decision.rule_id, reason, decision.remedy)
-        answer = self._ask(call, prepared.shown, decision)
-        if answer == "run":
-            self._session.grant(digest)
-        if answer in ("once", "run"):
-            return Decision(Effect.ALLOW, decision.rule_id, f"a person allowed it: {answer}")
-        return Decision(Effect.DENY, decision.rule_id, "a person was asked and did not allow it", decision.remedy)
+    def _ask(self, call: RunningCall, tool: Tool, prepared: Call, request: AccessRequest, decision: Decision) -> None:
+        """Have a person asked, unless somebody said yes or no already. The call holds no thread while it waits."""
+        asked = AskedCall(
+            call_id=call.call_id,
+            principal=request.principal,
+            tool=tool.name,
+            digest=call_digest(tool.name, prepared.shown),
+            shown=prepared.shown,
+            resources=prepared.resources,
+            rule_id=decision.rule_id,
+            reason=decision.reason,
+            remedy=decision.remedy,
+            cell_index=call.cell_index,
+            line=call.request.site.line if call.request.site else 0,
+            untrusted=request.untrusted,
+            secrets=call.secrets,
+        )
+        answered = self._desk.ask(call, asked, lambda answer: self._go_on(call, tool, prepared, answer))
+        if answered is not None:
+            self._go_on(call, tool, prepared, answered)
+
+    def _go_on(self, call: RunningCall, tool: Tool, prepared: Call, decision: Decision) -> None:
+        try:
+            self._pool.submit(self._finish, call, tool, prepared, decision)
+        except RuntimeError:  # the session ends, and starts nothing any more
+            prepared.close()
 
     def _authorise(self, tool: str, resources: tuple[Resource, ...]) -> None:
         decision = decide(self._policy, AccessRequest(self._session.config.principal, tool, resources))
         if decision.effect is not Effect.ALLOW:
-            raise DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
+            raise _denied(decision)
 
     def _refuse(self, call: RunningCall, error: Exception) -> None:
         """End a call that never came to be decided by a rule."""
@@ -226,6 +235,8 @@ class Dispatcher:
             effect=decision.effect.name.lower(),
             rule_id=decision.rule_id,
             reason=decision.reason,
+            answer=decision.answer,
+            question_id=decision.question_id,
         )
         try:
             self._log.append(record)
@@ -287,6 +298,10 @@ def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
         return msgspec.convert(arguments, type=tool.Arguments, builtin_types=(bytes,))
     except (msgspec.ValidationError, UnicodeError) as error:
         raise InvalidCallError(f"{tool.name}: {error}") from None
+
+
+def _denied(decision: Decision) -> DeniedError:
+    return DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
 
 
 def _failure(error: Exception, tool: str, veil: Veil | None) -> Failure:

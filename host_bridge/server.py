@@ -287,6 +287,10 @@ class Server:
         """Tell the kernel that a call's clock stands still."""
         self._post(lambda: self._send_for(call, Pending(id=call.request.id, seconds=seconds, reason=reason)))
 
+    def watch(self, call: RunningCall) -> None:
+        """Look at a call's deadline again, which is earlier than it was."""
+        self._post(lambda: heapq.heappush(self._deadlines, (call.deadline, next(self._order), call)))
+
     def _post(self, action: Callable[[], None]) -> None:
         self._outbox.append(action)
         self.wake()

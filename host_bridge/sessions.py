@@ -1,4 +1,4 @@
-"""What one session is and has left: its facts, its budgets, what a person said yes to, and which cell runs."""
+"""What one session is and has left: its facts, its budgets, and which cell runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,6 @@ class SessionState:
         self.vault = vault.Vault(config.secret_uses, principal=config.principal, workspace=config.workspace)
         self.resources: dict[str, Any] = {vault.RESOURCE: self.vault.values}
         self.cell_index: int | None = None
-        self._granted: set[str] = set()
 
     @property
     def workspace(self) -> str:
@@ -106,14 +105,6 @@ class SessionState:
                 "wait for it inside the cell",
                 rule_id="session:cell",
             )
-
-    def grant(self, digest: str) -> None:
-        """Remember a yes for the same normalised call until the session ends."""
-        self._granted.add(digest)
-
-    def is_granted(self, digest: str) -> bool:
-        """Whether a person said yes to exactly this call for the session."""
-        return digest in self._granted
 
     def close(self) -> None:
         """Close what the tools kept."""

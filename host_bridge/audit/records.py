@@ -46,6 +46,9 @@ class CallDecided(Record, frozen=True, tag="call_decided"):
         arguments: As shown to people and as they run; left out where the log keeps digests only.
         arguments_digest: SHA-256 over tool and arguments.
         effect: `allow` or `deny`: what an `ask` came to.
+        answer: A person's answer, or the grant that was used (`run`, `pattern`, `notebook`, `always`), or why there was none
+            (`expired`, `cooling`, `nobody`, `full`, `ended`, `unusable`); empty where no rule asked.
+        question_id: The question it was the answer to; for `notebook` the grant's id.
     """
 
     call_id: str
@@ -60,6 +63,42 @@ class CallDecided(Record, frozen=True, tag="call_decided"):
     cell_index: int | None = None
     arguments_digest: str = ""
     arguments: dict[str, Any] | None = None
+    answer: str = ""
+    question_id: str = ""
+
+
+class QuestionAnswered(Record, frozen=True, tag="question_answered"):
+    """A person answered, or nobody did in time. Written before anything comes of it.
+
+    Attributes:
+        answer: One of `control.ANSWERS`, or `expired`.
+        by: Who or what answered: `terminal`, `application`, a name.
+        arguments_digest: The call that was asked about.
+        covers: Digests of further calls it was for.
+        calls: How many calls waited.
+        pattern_rule: What a bounded yes to a loop covers, for `pattern_calls` calls until `expires` (RFC 3339, UTC).
+    """
+
+    question_id: str
+    answer: str
+    by: str = ""
+    tool: str = ""
+    rule_id: str = ""
+    arguments_digest: str = ""
+    covers: tuple[str, ...] = ()
+    calls: int = 1
+    pattern_rule: str = ""
+    pattern_calls: int = 0
+    expires: str = ""
+
+
+class AnswerUnused(Record, frozen=True, tag="answer_unused"):
+    """An answer had no effect: its question is unknown or over, or it can't be meant; `problem` says which."""
+
+    question_id: str
+    answer: str
+    by: str = ""
+    problem: str = ""
 
 
 class CallSettled(Record, frozen=True, tag="call_settled"):
@@ -108,6 +147,7 @@ ENUMERATED_FIELDS = frozenset(
         "outcome",
         "code",
         "arguments_digest",
+        "question_id",
         "notebook_digest",
         "declaration",
         "result_digest",

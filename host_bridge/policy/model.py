@@ -108,9 +108,13 @@ class Decision:
         rule_id: `layer:line-or-index` of the rule that caused it, `"default"` if none matched.
         reason: For people: one sentence.
         remedy: The rule a person could add to get another answer, empty when there is none.
+        answer: What an `ask` came to: a person's answer or the grant used, or why there was none; empty where nobody was asked.
+        question_id: The question it was the answer to.
     """
 
     effect: Effect
     rule_id: str = "default"
     reason: str = ""
     remedy: str = ""
+    answer: str = ""
+    question_id: str = ""

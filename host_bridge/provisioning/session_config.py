@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from host_bridge.approvals.store import grants_path
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
 from host_bridge.control import SecretUse, SessionConfig
 from host_bridge.errors import AuditError, ConfigurationError
@@ -107,6 +108,7 @@ def session_config(
         notebook_permissions=None if permissions is None else dict(permissions),
         declaration_accepted=is_accepted(host, notebook, principal),
         notebook_digest=notebook.digest,
+        grants_path=str(grants_path()),
         run_id=options.run_id,
         confinement=given.confinement,
         dials=given.dials,

@@ -1,0 +1,184 @@
+"""What a person is asked by a session process, and what each answer does, on the wire."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bare_kernel import BareKernel, Host, open_host, open_kernel
+
+from hermes_protocol.messages import CallSite, Cancel, Pending, ToolReply, ToolRequest
+from host_bridge import control
+
+RULES = """
+version = 1
+[rules]
+ask = ["terminal(echo *)", "terminal(sleep *)", "add"]
+allow = ["terminal(true)"]
+"""
+ASK = (("test", RULES),)
+
+
+@pytest.fixture
+def host():
+    with open_host(policy_texts=ASK, interactive=True) as host:
+        host.expect(control.Ready)
+        yield host
+
+
+@pytest.fixture
+def kernel(host):
+    with open_kernel(host) as kernel:
+        kernel.greet()
+        yield kernel
+
+
+def records(host: Host, kind: str) -> list[dict]:
+    lines = map(json.loads, Path(host.config.audit_path).read_text().splitlines())
+    return [line for line in lines if line["type"] == kind]
+
+
+def ask(kernel: BareKernel, command: str, line: int = 0, timeout: float = 15.0) -> int:
+    """Ask for a command from a line of a cell."""
+    call_id = kernel.connection.next_id()
+    kernel.say(
+        ToolRequest(
+            id=call_id,
+            tool="terminal",
+            arguments={"command": command},
+            timeout_seconds=timeout,
+            window_bytes=1 << 20,
+            site=CallSite(cell="c", line=line),
+        )
+    )
+    return call_id
+
+
+def replies(kernel: BareKernel, count: int) -> dict[int, ToolReply]:
+    """Collect so many replies, whatever else comes between."""
+    found: dict[int, ToolReply] = {}
+    while len(found) < count:
+        message, _ = kernel.receive()
+        if isinstance(message, ToolReply):
+            found[message.id] = message
+    return found
+
+
+def codes(kernel: BareKernel, count: int) -> list[str]:
+    return [reply.failure.code.value if reply.failure else "ok" for _, reply in sorted(replies(kernel, count).items())]
+
+
+def answer(host: Host, asked: control.Asked, text: str, **fields) -> None:
+    host.send(control.Answer(question_id=asked.question_id, answer=text, by="tester", **fields))
+
+
+def test_a_question_names_the_place_the_targets_and_the_rule_and_its_answer_is_recorded_first(host, kernel):
+    ask(kernel, "echo hi", line=7)
+    asked = host.expect(control.Asked)
+    assert asked.targets == (f"run in {host.config.workspace}: echo hi",)
+    assert (asked.line, asked.rule_id, asked.session_id) == (7, "test:rules.ask[0]", "test")
+    assert asked.question_id.startswith("test-q")
+    answer(host, asked, "once")
+    assert codes(kernel, 1) == ["ok"]
+    (answered,) = records(host, "question_answered")
+    (decided,) = records(host, "call_decided")
+    assert answered["seq"] < decided["seq"]
+    assert (answered["answer"], answered["by"], answered["arguments_digest"]) == ("once", "tester", asked.digest)
+    assert (decided["answer"], decided["question_id"], decided["effect"]) == ("once", asked.question_id, "allow")
+
+
+def test_fifty_identical_asks_of_a_loop_are_one_question(host, kernel):
+    for _ in range(50):
+        ask(kernel, "echo hi", line=3)
+    asked = host.expect(control.Asked)
+    answer(host, asked, "run")
+    assert codes(kernel, 50) == ["ok"] * 50
+    assert not [message for message in host.inbox if isinstance(message, control.Asked)]
+
+
+def test_a_pattern_is_exact_and_what_is_beyond_it_makes_another_question(host, kernel):
+    for number in range(50):
+        ask(kernel, f"echo {number}", line=3)
+    pattern = control.Pattern(rule="terminal(echo *)", calls=49, seconds=60)
+    answer(host, host.expect(control.Asked), "run", pattern=pattern)
+    assert codes(kernel, 49) == ["ok"] * 49
+    asked = host.expect(control.Asked)
+    assert (asked.waiting, asked.siblings) == (1, ())
+    answer(host, asked, "no")
+    assert codes(kernel, 1) == ["denied"]
+    uses = [record["reason"] for record in records(host, "call_decided") if record["answer"] == "pattern"]
+    assert len(uses) == len(set(uses)) == 49
+
+
+def test_waiting_for_a_person_holds_up_nobody_else(host, kernel):
+    for number in range(40):  # more than there are workers
+        ask(kernel, "echo hi", line=number)
+    quick = ask(kernel, "true")
+    while True:
+        message, _ = kernel.receive()
+        if isinstance(message, ToolReply):
+            break
+    assert (message.id, message.failure) == (quick, None)
+
+
+def test_the_person_has_the_calls_time_stand_still_and_the_tool_has_what_was_left(host, kernel):
+    call_id = ask(kernel, "sleep 30", timeout=1.5)
+    asked = host.expect(control.Asked)
+    assert not kernel.receive()[1]  # pending
+    assert kernel.is_silent(2.0), "the call's time went by while a person thought"
+    answer(host, asked, "once")
+    reply = replies(kernel, 1)[call_id]
+    assert reply.failure is not None
+    assert reply.failure.code.value == "timed_out"
+    (settled,) = records(host, "call_settled")
+    assert settled["duration_seconds"] < 15
+
+
+def test_stop_denies_all_that_waits_and_all_that_comes(host, kernel):
+    ask(kernel, "echo hi")
+    ask(kernel, "echo other", line=5)
+    answer(host, host.expect(control.Asked), "stop")
+    assert codes(kernel, 2) == ["denied"] * 2
+    reply = kernel.call("terminal", command="true").reply
+    assert reply.failure is not None
+    assert (reply.failure.rule_id, reply.failure.message) == ("session:stopped", "a person stopped the run")
+
+
+def test_a_cancelled_call_takes_its_question_back(host, kernel):
+    call_id = ask(kernel, "echo hi")
+    asked = host.expect(control.Asked)
+    kernel.hear(Pending)
+    kernel.say(Cancel(id=call_id))
+    assert codes(kernel, 1) == ["cancelled"]
+    assert host.expect(control.QuestionOver).question_id == asked.question_id
+    answer(host, asked, "run")
+    ask(kernel, "echo hi")
+    assert host.expect(control.Asked).question_id != asked.question_id
+    assert records(host, "answer_unused")[0]["question_id"] == asked.question_id
+
+
+def test_a_question_nobody_answers_expires_by_name():
+    with open_host(policy_texts=ASK, interactive=True, ask_timeout_seconds=0.4) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        ask(kernel, "echo hi")
+        (reply,) = replies(kernel, 1).values()
+        assert reply.failure is not None
+        assert "nobody answered within 0.4 s" in reply.failure.message
+        assert records(host, "question_answered")[0]["answer"] == "expired"
+        assert records(host, "call_decided")[0]["answer"] == "expired"
+        assert host.expect(control.QuestionOver)
+
+
+def test_what_a_person_allowed_the_notebook_holds_without_them(tmp_path):
+    kept = {"notebook_digest": "d" * 64, "grants_path": str(tmp_path / "grants.json"), "workspace": str(tmp_path)}
+    with open_host(policy_texts=ASK, interactive=True, **kept) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        ask(kernel, "echo hi")
+        answer(host, host.expect(control.Asked), "notebook")
+        assert codes(kernel, 1) == ["ok"]
+    with open_host(policy_texts=ASK, **kept) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        assert kernel.call("terminal", command="echo hi").code == "ok"
+        assert kernel.call("terminal", command="echo other").code == "denied"
+        assert records(host, "call_decided")[0]["answer"] == "notebook"
