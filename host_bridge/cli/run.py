@@ -141,6 +141,7 @@ def run_command(
     if output == "-" and as_json:
         raise click.UsageError("--json and the output '-' both want standard output; choose one")
     parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    choices["accepted_digest"] = _reviewed(notebook, choices)
     result = _execute(executor, notebook, output, parameters, choices)
     if as_json:
         print_json(result)
@@ -195,6 +196,15 @@ def _declared(executor: NotebookExecutor, notebook: str) -> dict[str, Parameter]
     if notebook == "-":
         return {}  # it can be read only once; the executor checks what it then finds
     return executor.inspect_parameters(executor.read_notebook(notebook) if "://" in notebook else notebook)
+
+
+def _reviewed(notebook: str, choices: Mapping[str, Any]) -> str:
+    """Have whoever sits at the terminal look at what the notebook declares; give the source they accepted."""
+    if choices["prepare_only"] or not (is_attended() if choices["ask"] is None else choices["ask"]):
+        return ""
+    from host_bridge.cli.review import review
+
+    return review(notebook, choices)
 
 
 def _execute(
