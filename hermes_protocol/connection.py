@@ -18,6 +18,8 @@ from .errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from .frames import Frame
 from .messages import (
     MAX_WINDOW_BYTES,
+    NARROWING_SINCE,
+    SECRETS_SINCE,
     AnyMessage,
     Cancel,
     Chunk,
@@ -99,6 +101,8 @@ class Connection:
         self.open_calls: dict[int, OpenCall] = {}
         self.upload_window_bytes = 0
         """What a call may upload before credit; set by the `Welcome` that passes through."""
+        self.version = 0
+        """The version that is spoken, from the same `Welcome`; 0 before it."""
         self._last_id = 0
 
     def next_id(self) -> int:
@@ -161,6 +165,7 @@ class Connection:
             self._enter(LEADS_TO[kind])
             if kind is Welcome:
                 self.upload_window_bytes = message.limits.upload_window_bytes  # type: ignore[union-attr]
+                self.version = message.version  # type: ignore[union-attr]
         return True
 
     def _enter(self, state: State) -> None:
@@ -171,8 +176,12 @@ class Connection:
     def _open(self, message: ToolRequest | StatusRequest, error: type[ProtocolError]) -> None:
         if message.id <= self._last_id:
             raise error(f"request id {message.id} was used before: ids must rise")
+        if message.narrow and self.version < NARROWING_SINCE:
+            raise error(f"version {self.version} of the protocol can't narrow a call, version {NARROWING_SINCE} can")
         self._last_id = message.id
         if type(message) is ToolRequest:
+            if message.secrets and self.version < SECRETS_SINCE:
+                raise error(f"version {self.version} of the protocol has no secrets, version {SECRETS_SINCE} has")
             self.open_calls[message.id] = OpenCall(message.window_bytes, self.upload_window_bytes, bool(message.upload))
         else:
             self.open_calls[message.id] = OpenCall(0, 0, False)

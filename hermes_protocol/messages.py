@@ -13,11 +13,21 @@ from msgspec import Meta
 
 from .errors import ErrorCode
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSIONS = (1, 2)
+"""What both sides here can speak. The bridge chooses the highest that the kernel offers too."""
+PROTOCOL_VERSION = PROTOCOL_VERSIONS[-1]
+NARROWING_SINCE = 2
+"""The version that brought `narrow`, and what a `StatusReply` says of it and of untrusted content. An older bridge can't keep
+to a narrowing, so it is never sent one."""
+SECRETS_SINCE = 2
+"""The version that brought `secrets`, in a request and in the `Welcome`."""
 
 MAX_CALL_ID = 2**53 - 1  # what every language's numbers can hold exactly (JavaScript's is the smallest)
 MAX_TIMEOUT_SECONDS = 86_400.0  # a day; longer work belongs in a background process
 MAX_WINDOW_BYTES = 64 * 2**20
+MAX_NARROWING_LEVELS = 16  # blocks inside blocks; Python itself allows 20
+MAX_NARROWING_RULES = 32  # somebody writes them into a cell
+MAX_RULE_CHARACTERS = 1024
 
 CallId = Annotated[int, Meta(ge=1, le=MAX_CALL_ID)]
 ToolName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
@@ -26,6 +36,11 @@ ShortText = Annotated[str, Meta(max_length=256)]
 LongText = Annotated[str, Meta(max_length=16_384)]
 SecretName = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 FieldNames = Annotated[tuple[ToolName, ...], Meta(max_length=60)]
+RuleText = Annotated[str, Meta(min_length=1, max_length=MAX_RULE_CHARACTERS)]
+RuleTexts = Annotated[tuple[RuleText, ...], Meta(max_length=MAX_NARROWING_RULES)]
+Narrowing = Annotated[tuple[RuleTexts, ...], Meta(max_length=MAX_NARROWING_LEVELS)]
+"""Levels, outermost first. Each is a list of rules and denies what none of them allows; a call must pass all of them, so a
+further level only takes away. A level without rules allows nothing."""
 
 
 class Message(
@@ -139,7 +154,8 @@ class ToolRequest(Message, frozen=True, tag="tool_request"):
         upload: Name of the argument whose value follows as `Chunk`s of the stream `"body"`, empty for none.
         timeout_seconds: How long the kernel will wait; the bridge ends the call then and says so.
         window_bytes: How many bytes of `Chunk` the kernel can hold for this call; `Credit` adds to it.
-        secrets: Where in `arguments` secrets are meant; the bridge puts them in, if they may go there.
+        secrets: Where in `arguments` secrets are meant; the bridge puts them in, if they may go there. Since version 2.
+        narrow: What the caller still wants to be allowed, on top of what it is allowed anyway. Since version 2.
     """
 
     id: CallId
@@ -151,6 +167,7 @@ class ToolRequest(Message, frozen=True, tag="tool_request"):
     upload: Annotated[str, Meta(max_length=64)] = ""
     site: CallSite | None = None
     secrets: Annotated[tuple[SecretMark, ...], Meta(max_length=64)] = ()
+    narrow: Narrowing = ()
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
@@ -160,9 +177,14 @@ class Cancel(Message, frozen=True, tag="cancel"):
 
 
 class StatusRequest(Message, frozen=True, tag="status_request"):
-    """Asks what is left of the session's budget. `id` comes from the same sequence as calls."""
+    """Asks what is left of the session's budget. `id` comes from the same sequence as calls.
+
+    Attributes:
+        narrow: A narrowing to look at: the reply says whether it can be meant. Since version 2.
+    """
 
     id: CallId
+    narrow: Narrowing = ()
 
 
 # bridge -> kernel ------------------------------------------------------------------------------------------------------
@@ -183,7 +205,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
     """What of the machine the kernel may use, for people; `limits` are those of messages."""
     tools: Annotated[tuple[ToolDescription, ...], Meta(max_length=1000)] = ()
     secrets: Annotated[tuple[SecretName, ...], Meta(max_length=1000)] = ()
-    """The names of the secrets this session may use, somewhere."""
+    """The names of the secrets this session may use, somewhere. Since version 2."""
 
 
 class ToolReply(Message, frozen=True, tag="tool_reply"):
@@ -222,11 +244,22 @@ class Budget(Part, frozen=True):
 
 
 class StatusReply(Message, frozen=True, tag="status_reply"):
-    """Answers `StatusRequest`."""
+    """Answers `StatusRequest`.
+
+    Attributes:
+        failure: Why the request's `narrow` can't be used, None when it can. Since version 2, as all that follows.
+        narrow: What a call with that narrowing would have to pass: what the running cell's tags say comes first.
+        untrusted: Where the session's first untrusted content came from, empty while it has received none.
+        untrusted_count: How many calls have given such content.
+    """
 
     id: CallId
     budgets: Annotated[tuple[Budget, ...], Meta(max_length=1000)] = ()
     open_calls: ByteCount = 0
+    failure: Failure | None = None
+    narrow: Annotated[tuple[RuleTexts, ...], Meta(max_length=MAX_NARROWING_LEVELS + 1)] = ()
+    untrusted: ShortText = ""
+    untrusted_count: ByteCount = 0
 
 
 # both ways -------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from hermes_runtime._errors import (
     UnknownToolError,
 )
 from hermes_runtime._files import open_file as open
+from hermes_runtime._narrow import narrow
 from hermes_runtime._processes import Process, ProcessLog, ProcessState
 from hermes_runtime._secrets import Secret, SecretText, secret
 from hermes_runtime._tools import (
@@ -84,6 +85,7 @@ __all__ = [
     "call",
     "glue",
     "list_files",
+    "narrow",
     "open",
     "patch",
     "process",

@@ -10,8 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, Frame
-from hermes_protocol.messages import CallSite, Limits, SecretMark, StatusReply, ToolReply, ToolRequest, Welcome
+from hermes_protocol.messages import (
+    CallSite,
+    Limits,
+    SecretMark,
+    StatusReply,
+    StatusRequest,
+    ToolReply,
+    ToolRequest,
+    Welcome,
+)
 from hermes_runtime._errors import HermesError, InvalidToolRequestError, UnknownToolError, suggestion
+from hermes_runtime._narrowing import ACTIVE, Levels
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -72,7 +82,7 @@ class Operation(Generic[R_co]):
             return type(error)(f"{error}{hint or '; hermes.tools() lists what there is'}")
         return error
 
-    def request(self, call_id: int, seconds: float, limits: Limits, site: CallSite | None) -> Request:
+    def request(self, call_id: int, seconds: float, limits: Limits, site: CallSite | None, narrow: Levels) -> Request:
         """Give what to send, of which bytes are sent inline as far as they fit."""
         inline: dict[str, memoryview] = {}
         upload: tuple[str, memoryview] | None = None
@@ -88,6 +98,7 @@ class Operation(Generic[R_co]):
             upload=upload[0] if upload else "",
             site=site,
             secrets=self.secrets,
+            narrow=narrow,
         )
         return message, tuple(inline.values()), upload[1] if upload else None
 
@@ -109,13 +120,21 @@ class StatusOperation(Operation[R]):
 
     Args:
         make: Makes the value of the answers.
+        narrow: A narrowing to ask about, instead of the one in force.
     """
 
-    __slots__ = ("_make",)
+    __slots__ = ("_make", "_narrow")
 
-    def __init__(self, timeout_seconds: float, make: Callable[[Welcome, StatusReply], R]) -> None:
+    def __init__(
+        self, timeout_seconds: float, make: Callable[[Welcome, StatusReply], R], *, narrow: Levels | None = None
+    ) -> None:
         super().__init__("", {}, timeout_seconds)
         self._make = make
+        self._narrow = narrow
+
+    def question(self, call_id: int, narrow: Levels) -> StatusRequest:
+        """Give what to send."""
+        return StatusRequest(id=call_id, narrow=narrow if self._narrow is None else self._narrow)
 
     def answer(self, welcome: Welcome, reply: StatusReply) -> R:
         """Make the value."""
@@ -129,6 +148,7 @@ class Call:
         waiter: Whom to wake; `waiting` says whether that is wanted.
         blocking: Whether a thread waits in a poll, so that it could lead (see `_client`).
         deadline: When to give up on an answer, by `time.monotonic()`.
+        narrow: What the code that makes it is narrowed to.
         link: The connection it is on, None until it is queued on one.
         id: Its id there, 0 until it has been sent.
         arrived: Chunks that came in; `chunks` is what the last step handed out.
@@ -149,6 +169,7 @@ class Call:
         "id",
         "is_done",
         "link",
+        "narrow",
         "operation",
         "reply",
         "site",
@@ -168,6 +189,7 @@ class Call:
         self.deadline = deadline
         self.wait_until = deadline
         self.site = site
+        self.narrow = ACTIVE.get()
         self.link: Any = None
         self.id = 0
         self.arrived: list[tuple[str, Frame]] = []

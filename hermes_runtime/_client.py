@@ -50,6 +50,8 @@ class Client:
         self._problem = problem
         self._connect_seconds = connect_seconds
         self._inherited: list[object] = []
+        self.known_narrowings: set[tuple[str, ...]] = set()
+        """Lists of rules that this session's bridge took for rules."""
         self._start_afresh()
 
     def _start_afresh(self) -> None:

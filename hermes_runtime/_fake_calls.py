@@ -24,6 +24,7 @@ class FakeCall:
         secrets: The names of the secrets whose handles were among them, where `[secret NAME]` stands now.
         site: Where in the notebook it was made, None outside one.
         timeout_seconds: How long the kernel gave it.
+        narrow: What the code that made it had narrowed itself to: lists of rules, outermost block first.
         emitted: How many bytes were sent so far, by stream.
     """
 
@@ -33,6 +34,7 @@ class FakeCall:
         self.secrets = tuple(sorted({mark.name for mark in request.secrets}))
         self.site: CallSite | None = request.site
         self.timeout_seconds = request.timeout_seconds
+        self.narrow = request.narrow
         self.emitted: collections.Counter[str] = collections.Counter()
         self._post = post
         self._peer = peer

@@ -228,15 +228,43 @@ class BudgetItem(Record, frozen=True):
 class Budget(Listing[BudgetItem]):
     """What the session has used, and what it may use."""
 
-    _columns = ("name", "used", "limit")
+    _columns = ("name", "used", "limit", "left")
+
+    def _heading(self) -> str:
+        limited = [item for item in self if item.left is not None]
+        gone = [item.name for item in limited if not item.left]
+        if gone:
+            return f"Budget: {', '.join(gone)} used up"
+        return f"Budget: {len(limited)} limited" if limited else "Budget: nothing is limited"
+
+    def _row(self, item: BudgetItem) -> tuple[str, ...]:
+        return (item.name, *(_amount(item.name, value) for value in (item.used, item.limit, item.left)))
 
     def left(self, name: str) -> float | None:
         """Give what is left of one budget, None where it isn't limited."""
         return next((item.left for item in self if item.name == name), None)
 
 
+def _amount(name: str, value: float | None) -> str:
+    """Spell how much of something, as a person reads it."""
+    if value is None:
+        return "-"
+    if name.endswith("seconds"):
+        return f"{value:,.1f} s"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)) if name.startswith("bytes") else ():
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:,g}"
+
+
 class Status(Record, frozen=True):
-    """What this session is: for whom, under which policy, where, and how busy."""
+    """What this session is: for whom, under which policy, where, and how busy.
+
+    Attributes:
+        narrowed_to: What calls made here have to pass besides, by the cell's tags and by `hermes.narrow`: lists of rules.
+        untrusted: Where the first untrusted content came from that the session received; empty while there was none.
+        untrusted_count: How many calls gave such content.
+    """
 
     session_id: str
     principal: str
@@ -248,6 +276,9 @@ class Status(Record, frozen=True):
     tools: int = 0
     secrets: tuple[str, ...] = ()
     """The names of those `hermes.secret` can mean here."""
+    narrowed_to: tuple[tuple[str, ...], ...] = ()
+    untrusted: str = ""
+    untrusted_count: int = 0
 
 
 # from the wire ---------------------------------------------------------------------------------------------------------

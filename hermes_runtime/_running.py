@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, TypeVar
 
-from hermes_protocol.messages import StatusReply
+from hermes_protocol.messages import StatusReply, ToolReply
 from hermes_runtime._call_site import call_site
 from hermes_runtime._calls import Call, Operation
 from hermes_runtime._client import Client, current
@@ -77,8 +77,9 @@ def finish(call: Call, client: Client) -> Any:
     if reply is None:
         assert error is not None
         raise operation.fail(error, welcome)
-    if isinstance(reply, StatusReply):
+    if isinstance(reply, StatusReply) and reply.failure is None:
         return operation.answer(welcome, reply)  # type: ignore[attr-defined]
     if reply.failure is not None:
         raise operation.fail(error_from(reply.failure), welcome)
+    assert isinstance(reply, ToolReply)
     return operation.finish(reply.result, dict(zip(reply.bulk, call.bulk, strict=True)))

@@ -44,6 +44,9 @@ def status(*, timeout: float = STATUS_SECONDS) -> Operation[Status]:
             confinement=welcome.confinement,
             kernel_limits=welcome.kernel_limits,
             open_calls=reply.open_calls,
+            narrowed_to=reply.narrow,
+            untrusted=reply.untrusted,
+            untrusted_count=reply.untrusted_count,
             tools=len(welcome.tools),
             secrets=welcome.secrets,
         )

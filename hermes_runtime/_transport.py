@@ -20,7 +20,8 @@ from hermes_protocol import Connection, LocalProtocolError, RemoteProtocolError,
 from hermes_protocol.frames import MAX_FRAMES, Frame
 from hermes_protocol.messages import (
     MAX_WINDOW_BYTES,
-    PROTOCOL_VERSION,
+    NARROWING_SINCE,
+    PROTOCOL_VERSIONS,
     AnyMessage,
     Cancel,
     Chunk,
@@ -31,13 +32,19 @@ from hermes_protocol.messages import (
     Limits,
     Pending,
     StatusReply,
-    StatusRequest,
     ToolReply,
     Welcome,
 )
 from hermes_protocol.ticket import Ticket
-from hermes_runtime._calls import Call
-from hermes_runtime._errors import BridgeUnavailableError, HermesError, InvalidToolRequestError, ToolTimeoutError
+from hermes_runtime._calls import Call, StatusOperation
+from hermes_runtime._errors import (
+    BridgeUnavailableError,
+    HermesError,
+    InvalidToolRequestError,
+    ToolNotConfiguredError,
+    ToolTimeoutError,
+)
+from hermes_runtime._narrowing import Levels
 from hermes_runtime._sockets import open_sockets
 
 UPLOAD_CHUNK_BYTES = 1 * 2**20
@@ -152,11 +159,14 @@ class Link:
     def _send_request(self, call: Call, limits: Limits, now: float) -> None:
         call_id = self._connection.next_id()
         operation = call.operation
-        if not operation.tool:
-            self._send(StatusRequest(id=call_id))
+        if isinstance(operation, StatusOperation):
+            question = operation.question(call_id, call.narrow)
+            self._require_narrowing(question.narrow)
+            self._send(question)
         else:
+            self._require_narrowing(call.narrow)
             seconds = min(operation.timeout_seconds, max(0.001, call.deadline - now))
-            request, bulk, upload = operation.request(call_id, seconds, limits, call.site)
+            request, bulk, upload = operation.request(call_id, seconds, limits, call.site, call.narrow)
             self._send(request, bulk)
             if upload is not None:
                 call.upload = upload
@@ -165,6 +175,13 @@ class Link:
             call.id = call_id
             call.deadline += GRACE_SECONDS
             self.calls[call_id] = call
+
+    def _require_narrowing(self, narrow: Levels) -> None:
+        if narrow and self._connection.version < NARROWING_SINCE:
+            raise ToolNotConfiguredError(
+                f"the bridge speaks version {self._connection.version} of the protocol, in which calls can't be narrowed: "
+                "install the same release on both sides, or leave hermes.narrow(…)"
+            )
 
     def _return_credit(self, call: Call) -> None:
         """Let the bridge send as many bytes more as were consumed, once that is worth a message."""
@@ -329,14 +346,14 @@ class Link:
                 )
 
     def _take_welcome(self, welcome: Welcome) -> None:
-        if welcome.version != PROTOCOL_VERSION:
+        if welcome.version not in PROTOCOL_VERSIONS:
             self.fail(f"the bridge chose version {welcome.version}, which was not offered: install the same release")
             return
         self.welcome = welcome
         self._heard()
 
     def _say_hello(self) -> None:
-        self._send(Hello(versions=(PROTOCOL_VERSION,), client="hermes-runtime (Python)"))
+        self._send(Hello(versions=PROTOCOL_VERSIONS, client="hermes-runtime (Python)"))
 
     def _take_event(self) -> None:
         """Take in what ZeroMQ says about the connection."""

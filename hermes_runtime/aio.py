@@ -22,6 +22,7 @@ from hermes_runtime._commands import DEFAULT_SECONDS
 from hermes_runtime._deferral import Deferral
 from hermes_runtime._errors import ToolTimeoutError
 from hermes_runtime._loops import LoopWaiter, watch_of
+from hermes_runtime._narrow import narrow
 from hermes_runtime._processes import ProcessLog, ProcessState, process_operation
 from hermes_runtime._running import consume, finish
 
@@ -175,6 +176,7 @@ __all__ = [
     "budget",
     "call",
     "list_files",
+    "narrow",
     "patch",
     "process",
     "read_bytes",

@@ -9,7 +9,8 @@
         assert host.calls[0].arguments["command"] == "uname"
 
 It speaks the real protocol over a real socket, so streaming, cancelling, deadlines and threads behave as they do with a host.
-It decides nothing and confines nothing: a function can raise `ToolDeniedError` to see how a notebook takes it.
+It confines nothing and decides about nothing but what a block narrows itself to: a function can raise `ToolDeniedError` to see
+how a notebook takes it.
 
 Functions get the tool's arguments by name. One with a parameter called `call` is also given the `FakeCall`, to stream
 (`call.emit`), to read an upload (`call.body()`), or to notice that it was cancelled. What they return is the tool's result;
@@ -35,7 +36,8 @@ import zmq
 from hermes_protocol import Connection, ErrorCode, LocalProtocolError, RemoteProtocolError, Role
 from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, Frame
 from hermes_protocol.messages import (
-    PROTOCOL_VERSION,
+    PROTOCOL_VERSIONS,
+    SECRETS_SINCE,
     AnyMessage,
     Budget,
     Cancel,
@@ -58,6 +60,7 @@ from hermes_protocol.ticket import TICKET_VARIABLE, Ticket, encode_ticket
 from hermes_runtime import _client
 from hermes_runtime._errors import ERRORS, HermesError, ToolDeniedError, ToolFailedError
 from hermes_runtime._fake_calls import FakeCall
+from hermes_runtime._fake_narrowing import narrowing_denial, narrowing_problem
 from hermes_runtime._fake_tools import Command, FakeFiles, Reply, complete
 from hermes_runtime._wakers import Waker
 
@@ -217,11 +220,21 @@ class FakeHost:
     def _handle(self, peer: bytes, message: AnyMessage, bulk: Sequence[Frame]) -> None:
         match message:
             case Hello():
-                self._send(peer, self._welcome())
+                version = max(set(PROTOCOL_VERSIONS) & set(message.versions), default=PROTOCOL_VERSIONS[-1])
+                self._send(peer, self._welcome(version))
             case ToolRequest():
                 self._begin(peer, message, bulk)
             case StatusRequest():
-                self._send(peer, StatusReply(id=message.id, budgets=self._budgets, open_calls=len(self._open)))
+                self._send(
+                    peer,
+                    StatusReply(
+                        id=message.id,
+                        budgets=self._budgets,
+                        open_calls=len(self._open),
+                        failure=narrowing_problem(message.narrow, self._tools),
+                        narrow=message.narrow,
+                    ),
+                )
             case Cancel():
                 self._settle_failed(peer, message.id, ErrorCode.CANCELLED, "the call was cancelled")
             case Heartbeat():
@@ -234,14 +247,14 @@ class FakeHost:
             case Chunk() | Credit():
                 self._flow(self._open.get((peer, message.id)), message, bulk)
 
-    def _welcome(self) -> Welcome:
+    def _welcome(self, version: int) -> Welcome:
         return Welcome(
-            version=PROTOCOL_VERSION,
+            version=version,
             session_id=self.ticket.session_id,
             confinement="none",
             limits=self._limits,
             tools=tuple(_describe(name, function) for name, function in sorted(self._tools.items())),
-            secrets=self._secrets,
+            secrets=self._secrets if version >= SECRETS_SINCE else (),
             **self._facts,
         )
 
@@ -263,6 +276,13 @@ class FakeHost:
         function = self._tools.get(request.tool)
         if function is None:
             self._settle_failed(peer, request.id, ErrorCode.UNKNOWN_TOOL, f"there is no tool {request.tool!r}")
+            return
+        denial = narrowing_problem(request.narrow, self._tools) or narrowing_denial(
+            request.narrow, request.tool, request.arguments
+        )
+        if denial is not None:
+            call._end()
+            self._send(peer, ToolReply(id=request.id, failure=denial))
             return
         threading.Thread(target=self._run, args=(call, function), name=f"fake-{request.tool}", daemon=True).start()
 

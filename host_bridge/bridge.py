@@ -21,6 +21,7 @@ from host_bridge import control
 from host_bridge.approvals.desk import Desk
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import KernelStarted, PeerRefused, SessionClosed, SessionOpened
+from host_bridge.budgets import check_tools
 from host_bridge.calls import RunningCall
 from host_bridge.dispatcher import Dispatcher
 from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, SessionError
@@ -65,6 +66,7 @@ class Bridge:
         self._session.resources[PROTECTED_PATHS] = protected_files(config)
         self._session.resources[READS_ONLY] = config.profile == "read-only"
         self._registry = load_tools()
+        check_tools(config.budgets, {*self._registry, *config.host_tools})
         policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)
         self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
@@ -74,6 +76,7 @@ class Bridge:
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
         self._desk = Desk(self._session, self._log, send=self._writer.put, line=self._server)
+        self._session.budgets.observe("pending_asks", lambda: self._desk.waiting)
         self._server.dispatcher = self._dispatcher = Dispatcher(
             self._session,
             self._registry,
@@ -188,11 +191,13 @@ class Bridge:
     def _handle(self, message: control.ControlMessage) -> None:
         match message:
             case control.CellStarted():
+                self._dispatcher.narrowings.enter_cell(message.narrow)
                 self._session.cell_index = message.index
             case control.CellSettled():
                 self._flush_reports()
                 if self._session.cell_index == message.index:
                     self._session.cell_index = None
+                    self._dispatcher.narrowings.leave_cell()
                 if message.cancel:
                     self._server.cancel_cell(message.index)
             case control.KernelStarting():
@@ -206,7 +211,14 @@ class Bridge:
                 self._session.vault.answer(message)
             case control.ProvideTools():
                 for tool in message.tools:
-                    self._registry.add(HostTool(tool["name"], tool.get("summary", ""), self._host_calls))
+                    self._registry.add(
+                        HostTool(
+                            tool["name"],
+                            tool.get("summary", ""),
+                            self._host_calls,
+                            gives_untrusted=bool(tool.get("gives_untrusted", False)),
+                        )
+                    )
             case control.End():
                 self._server.stop()
             case _:

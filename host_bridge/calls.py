@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolRequest
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, InvalidCallError
+from host_bridge.policy.layers import Layer
 from host_bridge.policy.model import Resource, UrlResource
 from host_bridge.secrets.veil import VeiledStream
 from host_bridge.sessions import SessionState
@@ -39,6 +40,9 @@ class RunningCall:
         settled: Whether the reply has left; from then on nothing may be sent for it.
         running: Whether its tool has been given control.
         reserved: Whether it holds a place in the session's budgets.
+        narrowing: What it has to pass besides the policy's layers.
+        untrusted: Where the contents it is about to give come from, if that isn't trusted; empty from when that was noted.
+        late: What it ends as when its time is up: for lack of time of its own, or of the session's.
         emitted_bytes: What was streamed so far.
         secrets: The names of the secrets it was admitted with.
     """
@@ -52,6 +56,7 @@ class RunningCall:
         session: SessionState,
         line: Line,
         authorise: Callable[[tuple[Resource, ...]], None],
+        note_untrusted: Callable[[RunningCall], None],
         upload_bytes: int,
     ) -> None:
         self.request = request
@@ -59,7 +64,9 @@ class RunningCall:
         self.peer = peer
         self.session = session
         self.started = time.monotonic()
-        self.deadline = self.started + request.timeout_seconds
+        left = session.budgets.seconds_left()
+        self.late = ErrorCode.TIMED_OUT if request.timeout_seconds <= left else ErrorCode.BUDGET_EXHAUSTED
+        self.deadline = self.started + min(request.timeout_seconds, left)
         self.cell_index = session.cell_index
         self.ended: ErrorCode | None = None
         self.settled = False
@@ -68,9 +75,12 @@ class RunningCall:
         self.emitted_bytes = 0
         self.secrets: tuple[str, ...] = ()
         self._veiled: dict[str, VeiledStream] = {}
+        self.narrowing: tuple[Layer, ...] = ()
+        self.untrusted = ""
         self.result_hash = hashlib.sha256(usedforsecurity=False)
         self._line = line
         self._authorise = authorise
+        self._note_untrusted = note_untrusted
         self._credit = request.window_bytes
         self._upload_bytes = upload_bytes
         self._pieces: collections.deque[tuple[bytes, bool]] = collections.deque()
@@ -87,7 +97,7 @@ class RunningCall:
     def check(self) -> None:
         """See `CallContext`."""
         if time.monotonic() >= self.deadline:
-            self.end(ErrorCode.TIMED_OUT)
+            self.end(self.late)
         if self.ended is not None:
             raise self.ending()
 
@@ -108,13 +118,19 @@ class RunningCall:
     def _emit(self, stream: str, data: Bytes) -> None:
         view = memoryview(data)
         while view:
-            size = self._take_credit(len(view))
+            wanted = self._take_credit(len(view))
+            size = self.session.budgets.take_out(wanted)
+            if size and self.untrusted:
+                self._note_untrusted(self)
             # bytes() copies only what a caller could change under the socket's feet
             piece = data if size == len(data) and type(data) is bytes else bytes(view[:size])
-            self.result_hash.update(piece)
-            self.emitted_bytes += size
-            self._line.send_chunk(self, stream, piece)
-            view = view[size:]
+            if size:
+                self.result_hash.update(piece)
+                self.emitted_bytes += size
+                self._line.send_chunk(self, stream, piece)
+                view = view[size:]
+            if size < wanted:
+                raise self.session.budgets.out_error()
 
     def body(self) -> Iterator[bytes]:
         """See `CallContext`."""
@@ -126,6 +142,7 @@ class RunningCall:
                 while not self._pieces:
                     self._wait()
                 piece, last = self._pieces.popleft()
+            self.session.budgets.take_in(len(piece))
             yield piece
             if piece and not last:
                 self._line.send_credit(self, len(piece))
@@ -170,6 +187,8 @@ class RunningCall:
             return CallCancelledError(f"{self.request.tool} was cancelled")
         if self.ended is ErrorCode.SESSION_ENDED:
             return CallCancelledError(f"the session ended before {self.request.tool} did")
+        if self.ended is ErrorCode.BUDGET_EXHAUSTED:
+            return self.session.budgets.time_error()
         return CallTimeoutError(
             f"{self.request.tool} did not end within {self.request.timeout_seconds:g} s; give it a larger timeout"
         )

@@ -5,7 +5,7 @@
     [declarations] unknown, trusted_paths
     [audit]        folder, arguments
     [approvals]    headless, park_seconds
-    [budgets]      calls, concurrent_calls, bytes, seconds
+    [budgets]      calls, concurrent_calls, pending_asks, bytes, bytes_out, bytes_in, seconds, wall_seconds, tools, agents
     [environment]  pass, set
     [bridge]       socket
     [sandbox]      backend, workspace, network, read_only_paths, writable_paths, pass, set, temporary_bytes
@@ -19,6 +19,7 @@ unknown key is an error rather than a setting that silently does nothing.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import os
 import re
@@ -31,6 +32,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from host_bridge.budgets import MEANINGS, TOOL_PREFIX, check_limits
 from host_bridge.errors import ConfigurationError
 
 CONFIG_VARIABLE = "HERMES_RUNTIME_CONFIG"
@@ -113,13 +115,37 @@ class ApprovalSettings(_Table, frozen=True):
     park_seconds: Seconds = 86_400.0
 
 
-class BudgetSettings(_Table, frozen=True):
-    """What one session may use up. None means no limit of that kind."""
+class BudgetTable(_Table, frozen=True):
+    """Limits of what one session may use up; `host_bridge.budgets.MEANINGS` says what they count. None is no limit.
+
+    Attributes:
+        tools: Limits for calls of one tool, by its name.
+    """
 
     calls: Limit | None = None
     concurrent_calls: Limit | None = None
+    pending_asks: Limit | None = None
     bytes: Limit | None = None
+    bytes_out: Limit | None = None
+    bytes_in: Limit | None = None
     seconds: Limit | None = None
+    wall_seconds: Limit | None = None
+    tools: dict[str, Limit] = {}
+
+    def limits(self) -> dict[str, float]:
+        """Give the limits that are set, by the names sessions know them by."""
+        named = {name: getattr(self, name) for name in MEANINGS}
+        return check_limits({**named, **{TOOL_PREFIX + tool: limit for tool, limit in self.tools.items()}})
+
+
+class BudgetSettings(BudgetTable, frozen=True):
+    """What one session may use up.
+
+    Attributes:
+        agents: Further limits for sessions of one principal. The lower one counts.
+    """
+
+    agents: dict[str, BudgetTable] = {}
 
 
 class EnvironmentSettings(_Table, frozen=True, rename={"pass_names": "pass"}):
@@ -330,8 +356,20 @@ def _explain(error: msgspec.ValidationError, path: Path) -> ConfigurationError:
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown:
         key = f"{key}.{unknown['name']}" if key else unknown["name"]
-        problem = "unknown key; remove it or correct its spelling"
+        near = difflib.get_close_matches(unknown["name"], _known_keys(place["field"] if place else ""), n=1)
+        problem = f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it or correct its spelling"
     return ConfigurationError(f"{path}: {key}: {problem}", path=str(path), key=key)
+
+
+def _known_keys(table: str) -> tuple[str, ...]:
+    """Give the keys of a table by its dotted name; nothing for one there isn't, or whose keys are free."""
+    kind: Any = HostConfig
+    for name in filter(None, table.split(".")):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        kind = fields.get(name)
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return ()
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
 
 
 def _absolute(config: HostConfig, folder: Path) -> HostConfig:

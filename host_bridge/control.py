@@ -64,7 +64,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         tool_settings: The `[tools.*]` tables of the host's configuration.
         environment: The variables commands get.
         host_tools: Names of the tools the host application will provide, so that rules may name them.
-        budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`. Absent means no limit of that kind.
+        budgets: Limits by name (`budgets.MEANINGS`, and `calls.TOOL`). Absent means no limit of that kind.
         interactive: Whether somebody answers `Asked`; where nobody does, `ask` is a denial.
         marks_cells: Whether the host says which cell runs. Then a call outside any cell is refused.
         memory_bytes: The session process ends itself above this much resident memory.
@@ -123,10 +123,14 @@ class KernelStarting(ControlMessage, frozen=True, tag="kernel_starting"):
 
 
 class CellStarted(ControlMessage, frozen=True, tag="cell_started"):
-    """A cell is about to be executed. Sent before its execution request, so it is read before any of its calls."""
+    """A cell is about to be executed. Sent before its execution request, so it is read before any of its calls.
+
+    `narrow` are rules: the cell's calls are allowed nothing else. Empty leaves them what they have.
+    """
 
     index: int
     cell_id: str = ""
+    narrow: tuple[str, ...] = ()
 
 
 class CellSettled(ControlMessage, frozen=True, tag="cell_settled"):

@@ -22,7 +22,7 @@ from hermes_protocol.messages import Failure, ToolReply, ToolRequest
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.desk import Desk, stopped
 from host_bridge.audit.log import AuditLog
-from host_bridge.audit.records import CallDecided, CallSettled
+from host_bridge.audit.records import CallDecided, CallSettled, Record, SessionTainted
 from host_bridge.calls import Line, RunningCall
 from host_bridge.errors import (
     AuditError,
@@ -31,9 +31,11 @@ from host_bridge.errors import (
     InvalidCallError,
     RecordError,
 )
+from host_bridge.narrowing import Narrowings, judge_process
 from host_bridge.policy.engine import decide
 from host_bridge.policy.loading import Policy
 from host_bridge.policy.model import AccessRequest, Decision, Effect, Resource
+from host_bridge.policy.provenance import untrusted_source
 from host_bridge.secrets.veil import Veil
 from host_bridge.sessions import SessionState, call_digest
 from host_bridge.tools.interface import Bytes, Call, Tool, ToolOutput
@@ -77,26 +79,30 @@ class Dispatcher:
         self._settle = settle
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="call")
         self._next_call = 0
+        self.narrowings = Narrowings(registry)
 
     def open(self, request: ToolRequest, peer: object, upload_bytes: int) -> RunningCall:
         """Make the call that a request asks for; `start` sets it going."""
         self._next_call += 1
-        return RunningCall(
+        call = RunningCall(
             request,
             call_id=f"{self._session.config.session_id}-{self._next_call}",
             peer=peer,
             session=self._session,
             line=self._line,
-            authorise=lambda resources: self._authorise(request.tool, resources),
+            authorise=lambda resources: self._authorise(call, resources),
+            note_untrusted=self._note_untrusted,
             upload_bytes=upload_bytes,
         )
+        return call
 
     def start(self, call: RunningCall, bulk: Sequence[Frame]) -> None:
         """Begin a call, on the server's thread. Returns soon: at once for what could wait."""
         try:
             tool = self._registry.find(call.request.tool)
             arguments = _arguments(tool, call.request, bulk)
-            self._session.budgets.reserve()
+            call.narrowing = self.narrowings.layers(call.request.narrow)
+            self._session.budgets.reserve(tool.name, _size(call.request, bulk))
             call.reserved = True
             quick = tool.quick_prepare(arguments, self._session)
         except Exception as error:
@@ -126,8 +132,8 @@ class Dispatcher:
             prepared = tool.prepare(arguments, self._session)
             if call.request.secrets:
                 self._admit_secrets(call, tool, prepared)
-            request = AccessRequest(self._session.config.principal, tool.name, prepared.resources)
-            decision = decide(self._policy, request)
+            request = self._request(call, prepared.resources)
+            decision = self._decide(request, prepared.about)
             if decision.effect is Effect.ASK:
                 self._ask(call, tool, prepared, request, decision)
                 return
@@ -149,6 +155,7 @@ class Dispatcher:
                 self._record_decided(call, prepared.shown, digest, decision)
                 if decision.effect is not Effect.ALLOW:
                     raise _denied(decision) if call.ended is None else call.ending()
+                call.untrusted = self._source(tool, prepared)
                 acted = call.running = True
                 call.check()
                 output = prepared.run(call)
@@ -159,7 +166,7 @@ class Dispatcher:
                 prepared.close()
         except Exception as error:
             if call.claim():
-                self._reply_failure(call, error, recorded=acted)
+                self._reply_failure(call, self._hand_over_error(call, tool, error, acted), recorded=acted)
         else:
             if call.claim():
                 self._reply_result(call, output)
@@ -197,10 +204,51 @@ class Dispatcher:
         except RuntimeError:  # the session ends, and starts nothing any more
             prepared.close()
 
-    def _authorise(self, tool: str, resources: tuple[Resource, ...]) -> None:
-        decision = decide(self._policy, AccessRequest(self._session.config.principal, tool, resources))
+    def _request(self, call: RunningCall, resources: tuple[Resource, ...]) -> AccessRequest:
+        """Say what is asked now: what a session has read by the time it is decided about counts, and nothing later."""
+        return AccessRequest(
+            self._session.config.principal,
+            call.request.tool,
+            resources,
+            untrusted=self._session.taint.source,
+            narrowing=call.narrowing,
+        )
+
+    def _decide(self, request: AccessRequest, about: tuple[Resource, ...] = ()) -> Decision:
+        decision = decide(self._policy, request)
+        if about and request.narrowing and decision.effect is not Effect.DENY:
+            return judge_process(request, about) or decision
+        return decision
+
+    def _authorise(self, call: RunningCall, resources: tuple[Resource, ...]) -> None:
+        decision = self._decide(self._request(call, resources))
         if decision.effect is not Effect.ALLOW:
             raise _denied(decision)
+
+    def _source(self, tool: Tool, prepared: Call) -> str:
+        """Where what a call gives comes from, if that is not trusted."""
+        resources = (*prepared.resources, *prepared.about) if prepared.about else prepared.resources
+        source = untrusted_source(tool.name, resources, self._session.workspace)
+        return source or (tool.name if tool.gives_untrusted else "")
+
+    def _note_untrusted(self, call: RunningCall) -> None:
+        """Remember that the session is about to be given untrusted content, before it is.
+
+        Raises:
+            RecordError: That can't be recorded, so it isn't given.
+        """
+        source, call.untrusted = call.untrusted, ""
+        if self._session.taint.note(source):
+            self._append(SessionTainted(call_id=call.call_id, tool=call.request.tool, source=source))
+
+    def _hand_over_error(self, call: RunningCall, tool: Tool, error: Exception, acted: bool) -> Exception:
+        """Give the error to reply with. The words of a tool that speaks for others are theirs, so they count as content."""
+        if acted and tool.gives_untrusted and call.untrusted and isinstance(error, CallError):
+            try:
+                self._note_untrusted(call)
+            except RecordError as unrecorded:
+                return unrecorded
+        return error
 
     def _refuse(self, call: RunningCall, error: Exception) -> None:
         """End a call that never came to be decided by a rule."""
@@ -238,6 +286,9 @@ class Dispatcher:
             answer=decision.answer,
             question_id=decision.question_id,
         )
+        self._append(record)
+
+    def _append(self, record: Record) -> None:
         try:
             self._log.append(record)
         except AuditError as error:
@@ -247,13 +298,19 @@ class Dispatcher:
             ) from error
 
     def _reply_result(self, call: RunningCall, output: ToolOutput) -> None:
-        result_bytes = call.emitted_bytes
         digest = call.result_hash
-        for content in output.bulk.values():
-            digest.update(content)
-            result_bytes += len(content)
         try:
-            digest.update(msgspec.json.encode(output.value))
+            content_bytes = sum(map(len, output.bulk.values()))
+            self._session.budgets.take_out_whole(content_bytes)
+            # A command that said nothing gave nothing.
+            if call.untrusted and (content_bytes or call.request.tool != "terminal"):
+                self._note_untrusted(call)
+            for content in output.bulk.values():
+                digest.update(content)
+            value = msgspec.json.encode(output.value)
+            digest.update(value)
+            self._session.budgets.count_result(len(value))
+            result_bytes = call.emitted_bytes + content_bytes
             reply = ToolReply(id=call.request.id, result=output.value, bulk=tuple(output.bulk))
             self._record_settled(call, "ok", digest.hexdigest(), result_bytes)
         except Exception as error:
@@ -302,6 +359,11 @@ def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
 
 def _denied(decision: Decision) -> DeniedError:
     return DeniedError(decision.reason, rule_id=decision.rule_id, remedy=decision.remedy)
+
+
+def _size(request: ToolRequest, bulk: Sequence[Frame]) -> int:
+    """How many bytes a request brings; an upload's are counted as they come."""
+    return len(msgspec.json.encode(request.arguments)) + sum(map(len, bulk))
 
 
 def _failure(error: Exception, tool: str, veil: Veil | None) -> Failure:

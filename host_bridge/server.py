@@ -25,7 +25,8 @@ from zmq.utils import z85
 from hermes_protocol import Connection, ErrorCode, LocalProtocolError, RemoteProtocolError, Role
 from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, MAX_FRAMES, Frame
 from hermes_protocol.messages import (
-    PROTOCOL_VERSION,
+    PROTOCOL_VERSIONS,
+    SECRETS_SINCE,
     AnyMessage,
     Cancel,
     Chunk,
@@ -36,7 +37,6 @@ from hermes_protocol.messages import (
     Hello,
     Limits,
     Pending,
-    StatusReply,
     StatusRequest,
     ToolReply,
     ToolRequest,
@@ -47,6 +47,7 @@ from host_bridge.control import SessionConfig
 from host_bridge.dispatcher import Dispatcher
 from host_bridge.errors import SessionError
 from host_bridge.sessions import SessionState
+from host_bridge.status import status_reply
 from host_bridge.tools.interface import Bytes
 from host_bridge.tools.registry import Registry
 
@@ -360,10 +361,9 @@ class Server:
         self._zap.send_multipart([version, request_id, *status, b""])
 
     def _on_hello(self, peer: Peer, message: Hello, _bulk: Sequence[Frame]) -> None:
-        if PROTOCOL_VERSION not in message.versions:
-            text = (
-                f"the bridge speaks version {PROTOCOL_VERSION}, the kernel {message.versions}; install the same release"
-            )
+        version = max(set(PROTOCOL_VERSIONS) & set(message.versions), default=0)
+        if not version:
+            text = f"the bridge speaks version {PROTOCOL_VERSIONS[-1]}, the kernel {message.versions}; install the same release"
             self._refuse(peer, ErrorCode.VERSION_MISMATCH, text)
             return
         if self._session.config.dials:
@@ -375,7 +375,7 @@ class Server:
         self._peers[peer.routing_id] = peer
         config = self._session.config
         welcome = Welcome(
-            version=PROTOCOL_VERSION,
+            version=version,
             session_id=config.session_id,
             principal=config.principal,
             profile=config.profile,
@@ -384,7 +384,7 @@ class Server:
             kernel_limits=config.kernel_limits,
             limits=LIMITS,
             tools=self._registry.descriptions(),
-            secrets=self._session.vault.names,
+            secrets=self._session.vault.names if version >= SECRETS_SINCE else (),
         )
         self._send(peer, welcome)
 
@@ -410,7 +410,14 @@ class Server:
         return ""
 
     def _on_status_request(self, peer: Peer, message: StatusRequest, _bulk: Sequence[Frame]) -> None:
-        reply = StatusReply(id=message.id, budgets=self._session.budgets.snapshot(), open_calls=self.open_calls)
+        assert self.dispatcher is not None
+        reply = status_reply(
+            message,
+            self._session,
+            self.dispatcher.narrowings,
+            open_calls=self.open_calls,
+            version=peer.connection.version,
+        )
         self._send(peer, reply)
 
     def _on_cancel(self, peer: Peer, message: Cancel, _bulk: Sequence[Frame]) -> None:
@@ -471,8 +478,7 @@ class Server:
         peer: Peer = call.peer  # type: ignore[assignment]
         peer.calls.pop(call.request.id, None)
         if call.reserved:
-            size = call.emitted_bytes + sum(len(frame) for frame in bulk)
-            self._session.budgets.settle(size, time.monotonic() - call.started)
+            self._session.budgets.settle(time.monotonic() - call.started)
         if self._peers.get(peer.routing_id) is peer:
             try:
                 self._send(peer, reply, bulk)
@@ -554,7 +560,7 @@ class Server:
             elif call.deadline > now:
                 heapq.heappush(self._deadlines, (call.deadline, order, call))
             else:
-                self._end(call, ErrorCode.TIMED_OUT)
+                self._end(call, call.late)
 
     def _end(self, call: RunningCall, code: ErrorCode) -> None:
         assert self.dispatcher is not None

@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from hermes_protocol.messages import Budget
+from host_bridge.budgets import Budgets
 from host_bridge.control import SessionConfig
-from host_bridge.errors import BudgetError, DeniedError
+from host_bridge.errors import DeniedError
 from host_bridge.secrets import vault
-
-COUNTED = ("calls", "concurrent_calls", "bytes", "seconds")
-"""The budgets there are. `bytes` and `seconds` are settled after each call, the others reserved before it."""
-
-
-class Budgets:
-    """What a session may still use. Thread-safe and exact: a call is reserved before it is decided.
-
-    `bytes` counts what calls gave back, `seconds` how long they took. Both are known only afterwards, so the call that crosses
-    the limit finishes and the next one is refused.
-    """
-
-    def __init__(self, limits: Mapping[str, float]) -> None:
-        self._limits = dict(limits)
-        self._used: dict[str, float] = dict.fromkeys(COUNTED, 0)
-        self._lock = threading.Lock()
-
-    def reserve(self) -> None:
-        """Take one call.
-
-        Raises:
-            BudgetError: Nothing is left of something; nothing was taken.
-        """
-        with self._lock:
-            for name, limit in self._limits.items():
-                if self._used[name] >= limit:
-                    raise BudgetError(
-                        f"the session's budget of {limit:g} {name.replace('_', ' ')} is used up; "
-                        f"a person can raise it in the host's configuration ([budgets] {name})"
-                    )
-            self._used["calls"] += 1
-            self._used["concurrent_calls"] += 1
-
-    def settle(self, result_bytes: int, seconds: float) -> None:
-        """Give back what a finished call held and count what it used."""
-        with self._lock:
-            self._used["concurrent_calls"] -= 1
-            self._used["bytes"] += result_bytes
-            self._used["seconds"] += seconds
-
-    def snapshot(self) -> tuple[Budget, ...]:
-        """All counters as they stand."""
-        with self._lock:
-            return tuple(
-                Budget(name=name, used=float(used), limit=self._limits.get(name)) for name, used in self._used.items()
-            )
+from host_bridge.taint import Taint
 
 
 class SessionState:
@@ -68,12 +22,15 @@ class SessionState:
         config: What the host application opened the session with.
         resources: What tools keep for the session; closed with it.
         vault: The secrets that its calls may be given.
+        budgets: What it may still use.
+        taint: Whether it has been given untrusted content.
         cell_index: The cell that runs, None between cells. Meaningful only if `config.marks_cells`.
     """
 
     def __init__(self, config: SessionConfig) -> None:
         self.config = config
         self.budgets = Budgets(config.budgets)
+        self.taint = Taint()
         self.vault = vault.Vault(config.secret_uses, principal=config.principal, workspace=config.workspace)
         self.resources: dict[str, Any] = {vault.RESOURCE: self.vault.values}
         self.cell_index: int | None = None

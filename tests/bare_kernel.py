@@ -23,6 +23,7 @@ import zmq
 from hermes_protocol import Connection, Role
 from hermes_protocol.frames import Frame
 from hermes_protocol.messages import (
+    PROTOCOL_VERSIONS,
     AnyMessage,
     Chunk,
     Goodbye,
@@ -34,6 +35,7 @@ from hermes_protocol.messages import (
 from host_bridge import control
 
 WAIT_SECONDS = 20.0
+WIRE_FIELDS = ("window_bytes", "bulk", "upload", "narrow")
 
 
 class Host:
@@ -137,8 +139,8 @@ class BareKernel:
         self.socket.curve_publickey, self.socket.curve_secretkey = keys or host.new_key()
         self.socket.connect(endpoint or host.config.endpoint)
 
-    def greet(self) -> Welcome:
-        self.say(Hello(versions=(1,), client="test"))
+    def greet(self, versions: tuple[int, ...] = PROTOCOL_VERSIONS) -> Welcome:
+        self.say(Hello(versions=versions, client="test"))
         return self.hear(Welcome)
 
     def say(self, message: AnyMessage, *bulk: bytes) -> None:
@@ -161,9 +163,9 @@ class BareKernel:
         return message
 
     def ask(self, tool: str, *, timeout: float = 15.0, **fields: Any) -> int:
-        """Send a request: the keywords are the tool's, but `window_bytes`, `bulk`, `upload`, `marks`, `contents` the wire's."""
+        """Send a request: the keywords are the tool's, but `marks`, `contents` and those of `WIRE_FIELDS` the wire's."""
         contents = fields.pop("contents", ())
-        wire = {name: fields.pop(name) for name in ("window_bytes", "bulk", "upload") if name in fields}
+        wire = {name: fields.pop(name) for name in WIRE_FIELDS if name in fields}
         wire["secrets"] = fields.pop("marks", ())
         call_id = self.connection.next_id()
         self.say(

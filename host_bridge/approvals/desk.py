@@ -95,6 +95,11 @@ class Desk:
         self._lock = threading.RLock()
         self.is_stopped = False
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a person."""
+        return len(self._waiting)
+
     def ask(self, call: RunningCall, asked: AskedCall, resume: Resume) -> Decision | None:
         """Decide a call whose rule says `ask`.
 

@@ -111,6 +111,18 @@ class CallSettled(Record, frozen=True, tag="call_settled"):
     result_bytes: int = 0
 
 
+class SessionTainted(Record, frozen=True, tag="session_tainted"):
+    """The session is about to be given untrusted content, for the first time; written before it is.
+
+    Attributes:
+        source: Where it comes from, for people.
+    """
+
+    call_id: str
+    tool: str
+    source: str
+
+
 class PeerRefused(Record, frozen=True, tag="peer_refused"):
     """A peer was turned away, or its messages could not be used."""
 

@@ -95,7 +95,7 @@ _SHOWN_SOURCE_LINES = 12
     type=(str, float),
     multiple=True,
     metavar="NAME LIMIT",
-    help="A limit: calls, concurrent_calls, bytes or seconds.",
+    help="A limit: calls, calls.TOOL, concurrent_calls, pending_asks, bytes, bytes_in, bytes_out, seconds, wall_seconds.",
 )
 @click.option("--audit", "audit_path", default="", type=FILE, metavar="FILE", help="The audit log to write.")
 @click.option("--prepare-only", is_flag=True, help="Write the notebook with its parameters; run nothing.")

@@ -52,7 +52,7 @@ class RunOptions:
         policy_rules: Further rules as TOML text.
         accepted_digest: The source of the notebook (`provisioning.notebook.source_digest`) whose declared needs the person who
             starts the run has accepted for it: what it declares then needs no further yes.
-        budgets: Limits by name: `calls`, `concurrent_calls`, `bytes`, `seconds`.
+        budgets: Limits by name: `calls`, `calls.terminal`, `bytes_out`, `wall_seconds` and so on; see docs/policy.md.
         audit_path: The audit log; one of its own in the configured folder when empty.
         prompter: Asks a person where a rule says `ask`. Runs don't pay for its waiting. Questions are in the inbox too
             (`hermes-runtime approvals`), and the first answer counts.

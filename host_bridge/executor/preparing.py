@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.errors import ConfigurationError
+from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.imports import import_jsonschema_lightly
@@ -71,6 +72,7 @@ class Preparation:
         self._text = read_text(self._input_path)
         document: Mapping[str, Any] = glance(self._text) or self._parse()
         self._metadata = document["metadata"]
+        check_narrowing(document, [tool.name for tool in self._options.tools])
         self._digest = source_digest(document)
         self._destination = self._open_destination()
         self._kernel_choice = choose_kernel(self._metadata, self._options.kernel_name)

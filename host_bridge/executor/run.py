@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 from papermill.log import logger
 
 from host_bridge.errors import HostBridgeError, KernelStartError, SessionError
+from host_bridge.executor.cell_tags import narrowing_of
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.conversation import Cause, CellEnd, Conversation, Deadline
 from host_bridge.executor.kernel import RunningKernel
@@ -175,6 +176,8 @@ class NotebookRun:
         session = self._kernel.session
         if session is not None and session.failure is not None:
             self._report.warn(str(session.failure))
+        if session is None and any(map(narrowing_of, self._record.nb.cells)):
+            self._report.warn(f"tags that narrow cells mean nothing to the kernel {self._kernel.name}: it has no tools")
 
     def _output_log(self) -> OutputLog | None:
         files = {"stdout": self._settings.stdout_file, "stderr": self._settings.stderr_file}
@@ -371,7 +374,7 @@ class NotebookRun:
         self._running = index
         if session is not None:
             with _session_may_be_over():
-                session.cell_started(index, str(cell.get("id", "")))
+                session.cell_started(index, str(cell.get("id", "")), narrowing_of(cell))
         try:
             yield
         finally:

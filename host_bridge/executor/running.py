@@ -12,6 +12,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from host_bridge.errors import HostBridgeError, OutputError
+from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.injection import place_of_parameters, take_over
 from host_bridge.executor.kernel import RunningKernel
@@ -60,6 +61,7 @@ class RunSetup:
     @classmethod
     def for_papermill(cls, nb: NotebookNode, *, log_output: bool, **options: Any) -> RunSetup:
         """Understand what papermill's engines are given, nbclient's settings included."""
+        check_narrowing(nb)
         secrets = take_over(nb)
         start = {key: options.pop(key) for key in _START_OPTIONS & options.keys()}
         if "kernel_manager_class" in start:

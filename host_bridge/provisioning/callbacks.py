@@ -192,4 +192,11 @@ def one_at_a_time(prompter: Prompter) -> Prompter:
 
 def describe(tools: Sequence[HostTool]) -> tuple[dict[str, Any], ...]:
     """Give tools as `ProvideTools` carries them."""
-    return tuple({"name": tool.name, "summary": tool.summary} for tool in tools)
+    return tuple(
+        {
+            "name": tool.name,
+            "summary": tool.summary,
+            **({"gives_untrusted": True} if tool.gives_untrusted else {}),
+        }
+        for tool in tools
+    )

@@ -6,13 +6,13 @@ The rules of the declaration narrow in any case; that is the policy's business (
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from host_bridge.config import BudgetSettings, HostConfig
-from host_bridge.errors import DeclarationError, PolicyError
+from host_bridge.budgets import check_limits, strictest
+from host_bridge.config import HostConfig
+from host_bridge.errors import ConfigurationError, DeclarationError, PolicyError
 
 BUDGETS_KEY = "metadata.hermes.permissions.budgets"
 
@@ -44,17 +44,11 @@ def lowered_budgets(limits: Mapping[str, float], permissions: Mapping[str, Any] 
         return dict(limits)
     from host_bridge.policy.loading import read_declaration
 
-    declared = read_declaration(permissions)[0].budgets
-    for name, limit in declared.items():
-        if name not in BudgetSettings.__struct_fields__:
-            known = ", ".join(BudgetSettings.__struct_fields__)
-            raise PolicyError(
-                f"notebook: {BUDGETS_KEY}: no budget is called {name!r}; there are: {known}",
-                key=f"{BUDGETS_KEY}.{name}",
-            )
-        if not math.isfinite(limit):
-            raise PolicyError(f"notebook: {BUDGETS_KEY}.{name}: write a number", key=f"{BUDGETS_KEY}.{name}")
-    return {name: min(limits.get(name, math.inf), declared.get(name, math.inf)) for name in {**limits, **declared}}
+    try:
+        declared = check_limits(read_declaration(permissions)[0].budgets, key=BUDGETS_KEY)
+    except ConfigurationError as error:
+        raise error if isinstance(error, PolicyError) else PolicyError(f"notebook: {error}", key=error.key) from None
+    return strictest(limits, declared)
 
 
 def is_accepted(host: HostConfig, notebook: DeclaringNotebook, principal: str) -> bool:

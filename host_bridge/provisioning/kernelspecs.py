@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hermes_protocol.messages import PROTOCOL_VERSION
+from hermes_protocol.messages import PROTOCOL_VERSIONS
 from host_bridge.errors import ConfigurationError
 from host_bridge.provisioning.provisioner import NAME as PROVISIONER_NAME
 
@@ -157,9 +157,9 @@ def check_python(python: str | os.PathLike[str]) -> str:
         raise ConfigurationError(
             f"{path} can't run the kernel ({listed}). Run: {_pip_commands(path, problems)}", path=path, key="python"
         )
-    if answer["protocol"] != PROTOCOL_VERSION:
+    if answer["protocol"] not in PROTOCOL_VERSIONS:
         raise ConfigurationError(
-            f"{path} has a {DISTRIBUTION} that speaks protocol {answer['protocol']}, this one speaks {PROTOCOL_VERSION}. "
+            f"{path} has a {DISTRIBUTION} that speaks protocol {answer['protocol']}, this one speaks {PROTOCOL_VERSIONS[-1]}. "
             f"Run: {_pip_commands(path, {'hermes_runtime': ''})}",
             path=path,
             key="python",

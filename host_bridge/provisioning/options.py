@@ -43,11 +43,13 @@ class HostTool:
         run: Takes the call's arguments by name and an event that is set when nobody waits for the result any more; returns
             plain data. Called in a thread of its own. The text of an exception it raises reaches the kernel.
         summary: One line for people.
+        gives_untrusted: Whether what it gives may have been written by anybody; see `host_bridge.tools.interface.Tool`.
     """
 
     name: str
     run: Callable[[dict[str, Any], threading.Event], Any]
     summary: str = ""
+    gives_untrusted: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from host_bridge.approvals.store import grants_path
+from host_bridge.budgets import check_limits, strictest
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
 from host_bridge.control import SecretUse, SessionConfig
 from host_bridge.errors import AuditError, ConfigurationError
@@ -121,7 +122,7 @@ def session_config(
         tool_settings=tools,
         environment=command_environment(environment, host.environment),
         host_tools=tuple(tool.name for tool in options.tools),
-        budgets=lowered_budgets(_budgets(host, options), permissions),
+        budgets=lowered_budgets(_budgets(host, options, principal), permissions),
         interactive=given.interactive,
         ask_timeout_seconds=options.ask_timeout_seconds or host.session.ask_timeout_seconds,
         marks_cells=options.marks_cells,
@@ -219,12 +220,8 @@ def _audit_path(host: HostConfig, session_id: str) -> Path:
     return folder / f"{session_id}.jsonl"
 
 
-def _budgets(host: HostConfig, options: LaunchOptions) -> dict[str, float]:
-    limits = host.budgets
-    known = {name: getattr(limits, name) for name in limits.__struct_fields__}
-    for name in options.budgets:
-        if name not in known:
-            raise ConfigurationError(
-                f"no budget is called {name!r}; there are: {', '.join(known)}", key=f"budgets.{name}"
-            )
-    return {name: float(limit) for name, limit in {**known, **options.budgets}.items() if limit is not None}
+def _budgets(host: HostConfig, options: LaunchOptions, principal: str) -> dict[str, float]:
+    """Give the limits in force: the host application's over the configuration's, and never above the agent's own."""
+    general = {**host.budgets.limits(), **check_limits(options.budgets)}
+    own = host.budgets.agents.get(principal)
+    return general if own is None else strictest(general, own.limits())

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from host_bridge.errors import BudgetError, CallError, NotFoundError
+from host_bridge.policy.model import Resource
 from host_bridge.secrets.vault import RESOURCE
 from host_bridge.secrets.veil import Values, veiled
 from host_bridge.tools.capture import Ring
@@ -50,6 +51,7 @@ class BackgroundProcess:
 
     Attributes:
         session_id: What `process` knows it by; can't be guessed and means nothing in another session.
+        resources: What was decided about when it was started.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class BackgroundProcess:
         *,
         values: Values | None,
         command: str,
+        resources: tuple[Resource, ...],
         patterns: Sequence[str],
         notify: bool,
         log_bytes: int,
     ) -> None:
         self.session_id = f"bg-{secrets.token_hex(8)}"
+        self.resources = resources
         self._child = child
         self._values = values
         self._command = command
@@ -237,12 +241,15 @@ class BackgroundProcesses:
             with self._lock:
                 self._starting -= 1
 
-    def add(self, child: Child, *, command: str, patterns: Sequence[str], notify: bool) -> BackgroundProcess:
+    def add(
+        self, child: Child, *, command: str, resources: tuple[Resource, ...], patterns: Sequence[str], notify: bool
+    ) -> BackgroundProcess:
         """Take over a command that was started."""
         process = BackgroundProcess(
             child,
             values=self._values,
             command=command,
+            resources=resources,
             patterns=patterns,
             notify=notify,
             log_bytes=self.settings.log_bytes,
@@ -267,6 +274,12 @@ class BackgroundProcesses:
                 f"there is no process {session_id[:100]!r} in this session; process('list') gives those there are"
             )
         return process
+
+    def resources_of(self, session_id: str | None) -> tuple[Resource, ...]:
+        """What was decided about when a process was started; nothing for one there isn't, and None for all processes."""
+        with self._lock:
+            chosen = self._table.values() if session_id is None else filter(None, [self._table.get(session_id)])
+            return tuple(resource for process in chosen for resource in process.resources)
 
     def all(self) -> list[BackgroundProcess]:
         """All there are, oldest first."""

@@ -62,9 +62,10 @@ class HostTool(Tool):
     takes_anything = True
     secret_arguments = None  # the application is trusted with what its user names for it
 
-    def __init__(self, name: str, summary: str, calls: HostCalls) -> None:
+    def __init__(self, name: str, summary: str, calls: HostCalls, *, gives_untrusted: bool = False) -> None:
         self.name = name  # type: ignore[misc]
         self.summary = summary  # type: ignore[misc]
+        self.gives_untrusted = gives_untrusted  # type: ignore[misc]
         self._calls = calls
 
     def prepare(self, arguments: dict[str, Any], session: Session) -> Call:

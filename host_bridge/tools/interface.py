@@ -133,11 +133,14 @@ class Call(abc.ABC):
     Attributes:
         resources: What the policy looks at.
         shown: The normalised arguments: shown to people, hashed, and recorded. Plain data; large bytes as digest and size.
+        about: What an earlier call was allowed that this one is about, such as a background process's commands. The policy's
+            rules don't look at it; what a cell narrowed itself to does, and so does what counts as untrusted content.
         quick: Whether `run` ends within about a millisecond and waits for nothing. Such a call may run on the thread that
             serves the socket; all others get a worker.
     """
 
     resources: tuple[Resource, ...] = ()
+    about: tuple[Resource, ...] = ()
     shown: Mapping[str, Any]
     quick: bool = False
 
@@ -162,11 +165,13 @@ class SimpleCall(Call):
         act: Callable[[CallContext], ToolOutput],
         shown: Mapping[str, Any],
         resources: tuple[Resource, ...] = (),
+        about: tuple[Resource, ...] = (),
         quick: bool = False,
     ) -> None:
         self._act = act
         self.shown = shown
         self.resources = resources
+        self.about = about
         self.quick = quick
 
     def run(self, context: CallContext) -> ToolOutput:
@@ -187,6 +192,10 @@ class Tool(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     Arguments: ClassVar[type[msgspec.Struct]]
+    gives_untrusted: ClassVar[bool] = False
+    """Whether what it gives, errors included, may have been written by anybody: a search engine's answers, a mailbox. Once such
+    content was given, the policy's brake asks before the session acts. Otherwise a call's resources decide: URLs and files
+    outside of the workspace give untrusted content (`host_bridge.policy.provenance`)."""
     takes_anything: ClassVar[bool] = False
     """Whether `prepare` gets the plain dict instead: for tools whose arguments are checked elsewhere."""
     secret_arguments: ClassVar[frozenset[str] | None] = frozenset()

@@ -48,6 +48,7 @@ class Process(Tool):
         return SimpleCall(
             act=functools.partial(_ACTIONS[arguments.action], arguments),
             resources=(TextResource(arguments.action),),
+            about=BackgroundProcesses.of(session).resources_of(arguments.session_id),
             shown=msgspec.to_builtins(msgspec.structs.asdict(arguments)),
             quick=arguments.action in _QUICK
             or (arguments.action == "log" and (arguments.limit or _LOG_REPLY_BYTES) <= _QUICK_LOG_BYTES),

@@ -267,6 +267,7 @@ class BackgroundCommand(_Command):
             process = processes.add(
                 child,
                 command=self._arguments.command,
+                resources=self.resources,
                 patterns=self._arguments.watch_patterns or (),
                 notify=self._arguments.notify_on_complete,
             )

@@ -61,6 +61,7 @@ class WebExtract(Tool):
 
     name = "web_extract"
     summary = "Read up to five web pages as Markdown."
+    gives_untrusted = True
 
     class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What a kernel may say."""

@@ -57,6 +57,7 @@ class WebSearch(Tool):
 
     name = "web_search"
     summary = "Search the web; gives titles, URLs and descriptions."
+    gives_untrusted = True
 
     class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What a kernel may say."""

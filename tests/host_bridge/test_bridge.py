@@ -68,7 +68,7 @@ def test_a_kernel_is_welcomed_and_reads_a_file(host):
     write(host, "greeting.txt", b"hello\n")
     with open_kernel(host) as kernel:
         welcome = kernel.greet()
-        assert (welcome.session_id, welcome.profile, welcome.version) == ("test", "workspace", 1)
+        assert (welcome.session_id, welcome.profile, welcome.version) == ("test", "workspace", 2)
         assert {"terminal", "read_file", "web_search"} <= {tool.name for tool in welcome.tools}
         answer = kernel.call("read_file", path="greeting.txt")
     assert answer.content == b"hello\n"

@@ -78,6 +78,7 @@ class Office:
             session=self.session,
             line=None,  # type: ignore[arg-type] - nothing is streamed
             authorise=lambda _: None,
+            note_untrusted=lambda _: None,
             upload_bytes=0,
         )
 
@@ -126,7 +127,7 @@ def opened(tmp_path: Path) -> Callable[..., Office]:
 @pytest.fixture
 def busy(office: Office) -> Office:
     for _ in range(3):
-        office.session.budgets.reserve()
+        office.session.budgets.reserve("terminal")
     return office
 
 

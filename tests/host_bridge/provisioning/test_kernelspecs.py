@@ -164,8 +164,8 @@ def test_only_what_is_missing_is_asked_for(bare_python: Path) -> None:
 
 
 def test_another_protocol_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernelspecs, "PROTOCOL_VERSION", 99)
-    with pytest.raises(ConfigurationError, match="speaks protocol 1, this one speaks 99"):
+    monkeypatch.setattr(kernelspecs, "PROTOCOL_VERSIONS", (98, 99))
+    with pytest.raises(ConfigurationError, match="speaks protocol 2, this one speaks 99"):
         check_python(sys.executable)
 
 
