@@ -9,6 +9,7 @@ import click
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, short, table
+from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import show_parameters
 from host_bridge.policy.display import one_line
 
@@ -60,23 +61,61 @@ def collect_command(path: str, as_json: bool) -> None:
     show_default=True,
     help="Also run it and compare outputs: of cells marked NBVAL_CHECK_OUTPUT (lax), or of all (strict).",
 )
-@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="For nbval's run.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS", help="For the run."
+)
+@click.option("--cell-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="For each cell.")
+@click.option(
+    "--sanitize", default="", type=FILE, metavar="FILE", help="What to replace before comparing, as nbval has it."
+)
+@click.option("--tape", default="", type=FILE, metavar="FILE", help="Answer tool calls from a run's tape.")
+@click.option("--profile", default="", metavar="NAME", help="The policy to run under: read-only, workspace or full.")
+@click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write the outcome as JUnit XML too.")
 @json_option
 @debug_option
-def validate_command(notebook: str, nbval: str, timeout: float, as_json: bool) -> None:
+def validate_command(
+    notebook: str,
+    nbval: str,
+    timeout: float,
+    cell_timeout: float | None,
+    sanitize: str,
+    tape: str,
+    profile: str,
+    allow: tuple[str, ...],
+    junit: str | None,
+    as_json: bool,
+) -> None:
     """Check that NOTEBOOK is a valid notebook, and on request that running it gives the outputs it has.
 
-    Exits with 1 if not.
+    Looks at its format, its parameters, the permissions it declares, and conflicts left from a merge. With --nbval or --tape it
+    is run, confined as any run, and its cells are compared by nbval's rules. Exits with 1 if something is wrong.
     """
     from host_bridge.executor import NotebookExecutor
 
-    found = NotebookExecutor().validate(notebook, nbval=nbval, timeout=timeout)
+    found = NotebookExecutor().validate(
+        notebook,
+        "lax" if tape and nbval == "off" else nbval,
+        timeout or None,
+        cell_timeout=cell_timeout,
+        sanitizers=sanitize,
+        tape=tape,
+        profile=profile,
+        policy_rules=rules_text(allow=allow, deny=()),
+    )
+    if junit is not None:
+        from host_bridge.executor.junit import junit_xml
+
+        Path(junit).write_bytes(junit_xml(found, notebook))
     if as_json:
         print_json(found.to_dict())
     elif found:
         passed = sum(cell.outcome == "passed" for cell in found.cells)
-        click.echo(f"{notebook}: valid" + (f", {passed} cells passed" if nbval != "off" else ""))
+        click.echo(f"{notebook}: valid" + (f", {passed} cells passed" if found.cells else ""))
     else:
         click.echo("\n".join(plain(problem) for problem in found.problems))
+        for cell in found.cells:
+            if cell.difference:
+                click.echo(indented(plain(cell.difference)))
     if not found:
         raise Exit(ExitCode.FAILED)

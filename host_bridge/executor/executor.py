@@ -259,18 +259,44 @@ class NotebookExecutor:
 
         return merge_notebooks(open_notebook(base), open_notebook(ours), open_notebook(theirs))
 
-    def validate(self, path: Path, nbval: str = "off", timeout: float = DEFAULT_TIMEOUT_SECONDS) -> Validation:
-        """Check that a file is a valid notebook, and on request that running it still gives the outputs it has.
+    def validate(
+        self,
+        path: Path,
+        nbval: str = "off",
+        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
+        *,
+        cell_timeout: float | None = None,
+        sanitizers: Path = "",
+        tape: Path = "",
+        **options: Any,
+    ) -> Validation:
+        """Check that a notebook is what it should be, and on request that running it still gives the outputs it has.
 
         Args:
             path: The notebook.
             nbval: `"off"`; `"lax"` compares the cells marked `NBVAL_CHECK_OUTPUT`; `"strict"` compares all.
-            timeout: Seconds for nbval's run.
+            timeout: Seconds for the run.
+            cell_timeout: Seconds for each cell.
+            sanitizers: A file of nbval's: `regex: …` and `replace: …`.
+            tape: A run's tape, to answer tool calls from.
+            **options: Further fields of `RunOptions`.
+
+        Raises:
+            NotebookError: There is no such file.
+            HostBridgeError: The run could not begin.
         """
         import_jsonschema_lightly()
         from host_bridge.executor.validation import validate
 
-        return validate(path, nbval=nbval, timeout_seconds=timeout)
+        return validate(
+            path,
+            nbval=nbval,
+            timeout_seconds=timeout,
+            cell_timeout_seconds=cell_timeout,
+            sanitizers=sanitizers,
+            tape=tape,
+            options=options,
+        )
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[StopRequest]:

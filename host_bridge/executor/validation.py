@@ -1,47 +1,53 @@
-"""Checking notebooks: against their format, and on request against what running them gives now.
+"""Checking notebooks: whether they are what they should be, and on request whether running them still gives what it gave.
 
-nbval runs the notebook, in a process of its own: it is a pytest plug-in, and it can't interrupt a cell that hangs, so the
-process group is ended when the time is up.
+What can be known without running comes first: the format, the parameters, the declared permissions, conflicts left from a
+merge. Then the notebook runs as any run does, confined and bounded, or against a tape; nbval's rules say what has to be the
+same.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
-from host_bridge.errors import NotebookError
-from host_bridge.executor.choice import choose_kernel
+from host_bridge.errors import HostBridgeError, NotebookError
+from host_bridge.executor.documents import metadata_of
 from host_bridge.executor.notebooks import read_notebook
-from host_bridge.executor.process_group import run_bounded
+from host_bridge.executor.parameters import ParameterError, inspect_parameters
+from host_bridge.executor.permissions import declared_permissions
+from host_bridge.executor.saving import write_notebook_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from nbformat import NotebookNode
+
+    from host_bridge.executor.output_check import Expectation
 
 MODES = ("off", "lax", "strict")
-_FLAGS = {"lax": "--nbval-lax", "strict": "--nbval"}
-_MAX_OUTPUT = 20_000  # characters of pytest's own report, for what no test case tells
+_SKIP_TAG = "skip-execution"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CellCheck:
-    """One cell as nbval ran it.
+    """One code cell as it was run.
 
     Attributes:
         index: Its place among the notebook's code cells, as nbval counts.
         outcome: `passed`, `failed` or `skipped`.
         message: Why, if it did not pass.
+        id: Its id.
+        difference: How its outputs differ from those in the notebook, line by line.
     """
 
     index: int
     outcome: str
     message: str = ""
     duration_seconds: float = 0.0
+    id: str = ""
+    difference: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,13 +56,15 @@ class Validation:
 
     Attributes:
         problems: Sentences; empty when all is well.
-        nbval: The mode nbval ran in.
-        cells: The cells as nbval ran them; empty when it did not run.
+        nbval: The mode that outputs were compared in.
+        cells: The cells as they were run; empty when they were not.
+        run: What the run gave (`NotebookExecutor.execute`); empty when there was none.
     """
 
     problems: list[str] = dataclasses.field(default_factory=list)
     nbval: str = "off"
     cells: list[CellCheck] = dataclasses.field(default_factory=list)
+    run: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.valid
@@ -71,16 +79,30 @@ class Validation:
         return {"valid": self.valid, **dataclasses.asdict(self)}
 
 
-def validate(path: str | os.PathLike[str], *, nbval: str = "off", timeout_seconds: float = 300.0) -> Validation:
+def validate(
+    path: str | os.PathLike[str],
+    *,
+    nbval: str = "off",
+    timeout_seconds: float | None = 300.0,
+    cell_timeout_seconds: float | None = None,
+    sanitizers: str | os.PathLike[str] = "",
+    tape: str | os.PathLike[str] = "",
+    options: Mapping[str, Any] | None = None,
+) -> Validation:
     """Check a notebook file.
 
     Args:
         path: The notebook.
         nbval: `"off"`; `"lax"` runs it and compares the cells marked `NBVAL_CHECK_OUTPUT`; `"strict"` compares all cells.
-        timeout_seconds: For nbval.
+        timeout_seconds: For the run; a cell that hangs ends with it, and those before it have their results.
+        cell_timeout_seconds: For each cell.
+        sanitizers: A file of nbval's, with what to replace before comparing.
+        tape: A tape to answer tool calls from: no network and no tools then, and the same results.
+        options: Further options of the run (`RunOptions`).
 
     Raises:
         NotebookError: There is no such file.
+        HostBridgeError: The run could not begin.
     """
     if nbval not in MODES:
         raise ValueError(f"nbval is one of {', '.join(MODES)}, not {nbval!r}")
@@ -91,55 +113,130 @@ def validate(path: str | os.PathLike[str], *, nbval: str = "off", timeout_second
         notebook = read_notebook(path)
     except NotebookError as error:
         return Validation([str(error)], nbval)
-    if nbval == "off":
-        return Validation()
-    return _run_nbval(path, nbval, choose_kernel(notebook.metadata).name, timeout_seconds)
+    problems = list(_problems(notebook))
+    if nbval == "off" or problems:
+        return Validation(problems, nbval)
+    run_options = {
+        "timeout": timeout_seconds,
+        "cell_timeout": cell_timeout_seconds,
+        **({"replay": tape} if tape else {}),
+        **(options or {}),
+    }
+    return _run(notebook, path, nbval, os.fspath(sanitizers), run_options)
 
 
-def _run_nbval(path: str, mode: str, kernel: str, timeout_seconds: float) -> Validation:
-    with tempfile.TemporaryDirectory(prefix="nbval-") as folder:
-        report = Path(folder) / "report.xml"
-        command = [
-            *(sys.executable, "-m", "pytest", _FLAGS[mode], "--nbval-kernel-name", kernel, f"--junitxml={report}"),
-            # Nothing of the tests or the configuration that the folder happens to have: this is about one notebook.
-            *("-q", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={folder}", os.path.abspath(path)),  # noqa: PTH100
-        ]
-        result = run_bounded(command, cwd=os.path.dirname(os.path.abspath(path)), timeout_seconds=timeout_seconds)  # noqa: PTH100, PTH120
-        cells = list(_read_report(report))
-    problems = [f"cell {cell.index}: {cell.message}" for cell in cells if cell.outcome == "failed"]
-    if result is None:
-        problems.append(f"nbval did not end within {timeout_seconds:g} s")
-    elif result.returncode != 0 and not problems:
-        problems.append(f"nbval could not run: {_tail(result)}")
-    return Validation(problems, mode, cells)
+# without running -------------------------------------------------------------------------------------------------------
 
 
-def _tail(result: subprocess.CompletedProcess[str]) -> str:
-    text = (result.stdout + result.stderr).strip()
-    return text[-_MAX_OUTPUT:].splitlines()[-1] if text else f"pytest exited with code {result.returncode}"
-
-
-def _read_report(report: Path) -> Iterator[CellCheck]:
+def _problems(notebook: NotebookNode) -> Iterator[str]:
+    tagged = [index for index, cell in enumerate(notebook.cells) if "parameters" in _tags(cell)]
+    if len(tagged) > 1:
+        yield f"cells {', '.join(map(str, tagged))} are tagged 'parameters', and only the first would count"
+    for index in tagged[:1]:
+        if notebook.cells[index].cell_type != "code":
+            yield f"cell {index} is tagged 'parameters' and is no code"
     try:
-        root = ElementTree.fromstring(report.read_bytes())
-    except (OSError, ElementTree.ParseError):
-        return  # it was ended before it wrote one; what is missing is said as the reason
-    for case in root.iter("testcase"):
-        index = case.get("name", "").rpartition(" ")[2]
-        outcome, message = _outcome(case)
-        yield CellCheck(int(index) if index.isdecimal() else -1, outcome, message, float(case.get("time", 0)))
+        inspect_parameters(notebook)
+    except ParameterError as error:
+        yield str(error)
+    try:
+        _check_permissions(notebook.metadata)
+    except HostBridgeError as error:
+        yield str(error)
+    for index, cell in enumerate(notebook.cells):
+        hermes = metadata_of(cell).get("hermes")
+        if isinstance(hermes, Mapping) and "conflict" in hermes:
+            yield f"cell {index} ({cell.id}) has an unresolved conflict; resolve it and remove metadata.hermes.conflict"
 
 
-def _outcome(case: ElementTree.Element) -> tuple[str, str]:
-    for tag, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
-        found = case.find(tag)
-        if found is not None:
-            return outcome, _plain(found.text or found.get("message") or outcome)
-    return "passed", ""
+def _tags(cell: NotebookNode) -> list[Any]:
+    tags = metadata_of(cell).get("tags")
+    return tags if isinstance(tags, list) else []
 
 
-def _plain(text: str) -> str:
-    """Without colours, which XML spells out."""
-    import re
+def _check_permissions(metadata: Mapping[str, Any]) -> None:
+    from host_bridge.policy.loading import read_declaration
 
-    return re.sub(r"(?:#x1B|\x1b)\[[0-9;]*m", "", text).strip()
+    declared = declared_permissions(metadata)
+    if declared is not None:
+        read_declaration(declared)
+
+
+# by running ------------------------------------------------------------------------------------------------------------
+
+
+def _run(notebook: NotebookNode, path: str, mode: str, sanitizers: str, options: dict[str, Any]) -> Validation:
+    from host_bridge.executor import NotebookExecutor
+    from host_bridge.executor.output_check import read_expectation, read_sanitizers
+
+    patterns = read_sanitizers(sanitizers) if sanitizers else {}
+    expectations = {
+        cell.id: read_expectation(cell, strict=mode == "strict") for cell in notebook.cells if cell.cell_type == "code"
+    }
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - links stay: the workspace is where the notebook is
+    with tempfile.TemporaryDirectory(prefix="validate-") as temporary:
+        source, output = (os.path.join(temporary, name) for name in ("notebook.ipynb", "output.ipynb"))  # noqa: PTH118
+        write_notebook_file(_prepared(notebook, expectations), source)
+        run_options = {"cwd": folder, "allow_errors": True, **options}
+        result = NotebookExecutor().execute(source, output, None, **run_options)
+        executed = read_notebook(output)
+    cells = list(_checked(notebook, executed, expectations, patterns))
+    problems = [f"cell {cell.index}: {cell.message}" for cell in cells if cell.outcome == "failed"]
+    if not problems and result["error"]:
+        problems.append(result["error"])
+    return Validation(problems, mode, cells, result)
+
+
+def _prepared(notebook: NotebookNode, expectations: Mapping[str, Expectation]) -> NotebookNode:
+    """Give the notebook as it is to be run: what is to be skipped is."""
+    import copy
+
+    prepared = copy.deepcopy(notebook)
+    for cell in prepared.cells:
+        if cell.id in expectations and expectations[cell.id].is_skipped:
+            cell.metadata["tags"] = [*_tags(cell), _SKIP_TAG]
+    return prepared
+
+
+def _checked(
+    notebook: NotebookNode,
+    executed: NotebookNode,
+    expectations: Mapping[str, Expectation],
+    sanitizers: Mapping[str, str],
+) -> Iterator[CellCheck]:
+    from host_bridge.executor.output_check import OutputCheck
+
+    check = OutputCheck(sanitizers)
+    after = {cell.id: cell for cell in executed.cells}
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for index, cell in enumerate(codes):
+        expected, got = expectations[cell.id], after[cell.id]
+        outcome, message = _state(expected, got)
+        difference = ""
+        if not outcome and cell.outputs and cell.execution_count is None:
+            outcome, message = "failed", "it has outputs and no number, so nobody knows what put them out"
+        elif not outcome and expected.compares and cell.execution_count is not None:
+            message, difference = check.compare(cell, got)
+            outcome = "failed" if message else ""
+        seconds = float(metadata_of(got).get("papermill", {}).get("duration") or 0)
+        yield CellCheck(index, outcome or "passed", message, seconds, cell.id, difference)
+
+
+def _state(expected: Expectation, cell: NotebookNode) -> tuple[str, str]:
+    """Judge how the cell ended; empty where its outputs have the last word."""
+    state = str(metadata_of(cell).get("hermes", {}).get("state", ""))
+    errors = [output for output in cell.outputs if output.output_type == "error"]
+    said = f": {errors[0].ename}: {errors[0].evalue}" if errors else ""
+    if expected.is_skipped:
+        return "skipped", "marked NBVAL_SKIP"
+    if state == "succeeded":
+        return "", ""
+    if state in ("failed", "denied"):
+        return (
+            ("", "")
+            if expected.may_raise
+            else ("failed", f"it {'was denied' if state == 'denied' else 'failed'}{said}")
+        )
+    if state == "not_run":
+        return "skipped", "the run ended before it"
+    return "failed", f"it {state.replace('_', ' ')}{said}"
