@@ -23,7 +23,7 @@ from host_bridge.policy.model import (
     PathResource,
     Resource,
 )
-from host_bridge.policy.remedies import describe, remedy, shown_rule
+from host_bridge.policy.remedies import Refusal, after_untrusted_remedy, describe, remedy, shown_rule
 
 DEFAULT = "default"
 SECRET = f"{FLOOR}:secret"
@@ -31,6 +31,7 @@ SECRET = f"{FLOOR}:secret"
 may still not look at this."""
 
 _NO_RESOURCE: tuple[Resource | None, ...] = (None,)
+_Refused = list[tuple[Layer, Resource | None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
     worst: Verdict | None = None
     culprit: Layer = authority
     at: Resource | None = None
+    refused: _Refused = []  # everything that stands between the call and a yes
     for resource in request.resources or _NO_RESOURCE:
         if type(resource) is PathResource:
             objection = policy.floor.objects_to(resource)
@@ -94,9 +96,14 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
         verdict = _authority_verdict(policy, principal, tool, resource)
         if worst is None or verdict.effect > worst.effect:
             worst, culprit, at = verdict, authority, resource
+        if verdict.effect is not Effect.ALLOW:
+            refused.append((authority, resource))
         for layer in constraints:
             constraint = layer.judge(principal, tool, resource)
-            if constraint is not None and constraint.effect > worst.effect:
+            if constraint is None or constraint.effect is Effect.ALLOW:
+                continue
+            refused.append((layer, resource))
+            if constraint.effect > worst.effect:
                 worst, culprit, at = constraint, layer, resource
     assert worst is not None  # there is at least one turn of the loop, and authority always answers
     if worst.effect is Effect.ASK and policy.accepted is not None:
@@ -105,9 +112,9 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
         if request.untrusted and policy.brakes_after_untrusted:
             for resource in request.resources or _NO_RESOURCE:
                 if is_braked(policy, request, resource):
-                    return _braked(request, resource)
+                    return _braked(policy, request, resource)
         return _allowed(worst)
-    return _refused(policy, request, worst, culprit, at)
+    return _refused(policy, request, worst, culprit, at, refused)
 
 
 def explain(policy: Policy, request: AccessRequest) -> Explanation:
@@ -183,28 +190,38 @@ def _allowed_by(rule_id: str, text: str) -> Decision:
     return Decision(Effect.ALLOW, rule_id, f"allowed by {shown_rule(text)}")
 
 
-def _braked(request: AccessRequest, at: Resource | None) -> Decision:
+def _braked(policy: Policy, request: AccessRequest, at: Resource | None) -> Decision:
     reason = (
         f"{describe(request.tool, at)} is allowed, but this session has received untrusted content "
         f"({one_line(request.untrusted)}), so it needs a person's yes"
     )
-    return Decision(Effect.ASK, BRAKE, reason)
+    braked = [resource for resource in request.resources or _NO_RESOURCE if is_braked(policy, request, resource)]
+    agent = request.principal if policy.authority.has_section(request.principal) else ""
+    return Decision(Effect.ASK, BRAKE, reason, after_untrusted_remedy(request.tool, braked, agent))
 
 
-def _refused(policy: Policy, request: AccessRequest, worst: Verdict, culprit: Layer, at: Resource | None) -> Decision:
+def _refused(
+    policy: Policy, request: AccessRequest, worst: Verdict, culprit: Layer, at: Resource | None, refused: _Refused
+) -> Decision:
     rule = worst.rule
     what = describe(request.tool, at)
-    if rule is not None and rule.clause is Clause.DENY:
-        return Decision(Effect.DENY, rule.id, f"{what} is denied by the rule {shown_rule(rule.text)} ({rule.layer})")
-    if rule is not None and rule.clause is Clause.ASK:
+    line = remedy([_refusal(policy, layer, resource) for layer, resource in refused], request)
+    if rule is None:
+        return Decision(Effect.DENY, _silent_id(culprit, at), _silence(policy, what, culprit, at), line)
+    if rule.clause is Clause.DENY:
+        reason = f"{what} is denied by the rule {shown_rule(rule.text)} ({rule.layer})"
+    elif rule.clause is Clause.ASK:
         reason = f"{what} needs a person's yes by the rule {shown_rule(rule.text)} ({rule.layer})"
-        line = remedy(request.tool, (at,))
-        return Decision(Effect.ASK, rule.id, reason, f"{line}  # instead of {rule.id}" if line else "")
-    line = "" if culprit.role is Role.NARROWING else _remedy(policy, request, culprit)
-    if rule is not None:
+    else:
         reason = f"{what} needs a person's yes unless a rule allows it"
-        return Decision(Effect.ASK, rule.id, reason, line)
-    return Decision(Effect.DENY, _silent_id(culprit, at), _silence(policy, what, culprit, at), line)
+    return Decision(worst.effect, rule.id, reason, line)
+
+
+def _refusal(policy: Policy, layer: Layer, resource: Resource | None) -> Refusal:
+    is_elsewhere = (
+        layer is policy.authority and isinstance(resource, CommandResource) and _runs_elsewhere(policy, resource)
+    )
+    return Refusal(layer, resource, is_elsewhere)
 
 
 def _silent_id(layer: Layer, resource: Resource | None) -> str:
@@ -240,21 +257,6 @@ def _silence(policy: Policy, what: str, culprit: Layer, at: Resource | None) -> 
 
 def _narrowed_to(layer: Layer) -> str:
     return one_line(", ".join(rule.text for rule in layer.rules)) or "nothing"
-
-
-def _remedy(policy: Policy, request: AccessRequest, culprit: Layer) -> str:
-    """Give the rule for every resource that this layer left without one."""
-    missing: list[Resource | None] = []
-    for resource in request.resources or _NO_RESOURCE:
-        if culprit is policy.authority:
-            verdict: Verdict | None = _authority_verdict(policy, request.principal, request.tool, resource)
-        else:
-            verdict = culprit.judge(request.principal, request.tool, resource)
-        if verdict is not None and verdict.effect is not Effect.ALLOW:
-            if isinstance(resource, CommandResource) and _runs_elsewhere(policy, resource):
-                return ""
-            missing.append(resource)
-    return remedy(request.tool, missing)
 
 
 # steps -----------------------------------------------------------------------------------------------------------------

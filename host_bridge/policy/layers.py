@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -85,9 +86,20 @@ class Matcher:
         PatternError: A pattern can't be compiled.
     """
 
-    __slots__ = ("_bare", "_by_command", "_generous", "_globs", "_globs_regex", "_literals", "_texts", "_urls")
+    __slots__ = (
+        "_bare",
+        "_by_command",
+        "_generous",
+        "_globs",
+        "_globs_regex",
+        "_literals",
+        "_texts",
+        "_urls",
+        "clause",
+    )
 
     def __init__(self, clause: Clause, rules: Iterable[Rule]) -> None:
+        self.clause = clause
         self._generous = clause is not Clause.ALLOW
         self._bare: Verdict | None = None
         self._literals: dict[str, Verdict] = {}
@@ -222,19 +234,24 @@ _DENIED_BY_DEFAULT = Verdict(Effect.DENY)
 class ToolRules:
     """One layer's rules about one tool."""
 
-    __slots__ = ("_clauses", "_silence", "_steadfast")
+    __slots__ = ("_allowing", "_clauses", "_objecting", "_silence", "_steadfast")
 
     def __init__(self, tool: str, rules: Iterable[Rule], silence: Verdict | None) -> None:
         rules = list(rules)
         names = {tool, EVERY_TOOL}
         kin = {SAME_CONTENT[tool]} if tool in SAME_CONTENT else set()
         clauses = []
+        objecting: list[Rule] = []
         for clause in Clause:
             meant = names | kin if clause in (Clause.DENY, Clause.ASK) else names
             chosen = [rule for rule in rules if rule.clause is clause and parse_rule(rule.text).tool in meant]
+            if clause in (Clause.DENY, Clause.ASK):
+                objecting += chosen
             if chosen:
                 clauses.append(Matcher(clause, chosen))
         self._clauses = tuple(clauses)
+        self._objecting = tuple(objecting)
+        self._allowing = next((matcher for matcher in clauses if matcher.clause is Clause.ALLOW), None)
         self._silence = silence
         marked = [
             rule
@@ -251,9 +268,27 @@ class ToolRules:
                 return verdict
         return self._silence
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether its silence leaves the decision to others."""
+        return self._silence is None
+
+    def objections(self, resource: Resource | None) -> tuple[Rule, ...]:
+        """Give every `deny` and `ask` rule that matches."""
+        return tuple(rule for rule in self._objecting if _alone(rule).find(resource) is not None)
+
+    def has_allowing(self, resource: Resource | None) -> bool:
+        """Whether an `allow` rule matches, whatever other rules say."""
+        return self._allowing is not None and self._allowing.find(resource) is not None
+
     def allows_after_untrusted(self, resource: Resource | None) -> bool:
         """Whether any of the `allow` rules that match says that it holds after untrusted content too."""
         return self._steadfast is not None and self._steadfast.find(resource) is not None
+
+
+@functools.lru_cache(maxsize=1024)  # of rules that object, when a denial says what could be done about it
+def _alone(rule: Rule) -> Matcher:
+    return Matcher(rule.clause, [rule])
 
 
 class Layer:
@@ -281,6 +316,19 @@ class Layer:
     def allows_after_untrusted(self, principal: str, tool: str, resource: Resource | None) -> bool:
         """Whether what this layer allows is allowed after untrusted content too."""
         return self._rules_for(principal, tool).allows_after_untrusted(resource)
+
+    def objections(self, principal: str, tool: str, resource: Resource | None) -> tuple[Rule, ...]:
+        """Give every `deny` and `ask` rule that matches: what would have to go for the call to be allowed."""
+        return self._rules_for(principal, tool).objections(resource)
+
+    def lacks_allowing(self, principal: str, tool: str, resource: Resource | None) -> bool:
+        """Whether, with no rule objecting, this layer would still have to be given an `allow` rule."""
+        rules = self._rules_for(principal, tool)
+        return not rules.is_silent and not rules.has_allowing(resource)
+
+    def has_section(self, principal: str) -> bool:
+        """Whether some of the rules are for this principal alone."""
+        return principal != "" and principal in self._tables
 
     def _rules_for(self, principal: str, tool: str) -> ToolRules:
         table = self._tables.get(principal)

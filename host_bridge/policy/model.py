@@ -107,7 +107,7 @@ class Decision:
     Attributes:
         rule_id: `layer:line-or-index` of the rule that caused it, `"default"` if none matched.
         reason: For people: one sentence.
-        remedy: The rule a person could add to get another answer, empty when there is none.
+        remedy: The command a person could run to get another answer, empty when there is none.
         answer: What an `ask` came to: a person's answer or the grant used, or why there was none; empty where nobody was asked.
         question_id: The question it was the answer to.
     """

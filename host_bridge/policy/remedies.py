@@ -1,16 +1,20 @@
-"""Says what a person could do about a denial: the narrowest sensible rule that would allow the call, and sentences.
+"""Says what a person could do about a denial: the command that allows the call by the narrowest sensible rule; and sentences.
 
-What is written here reaches the kernel, so it shows no path of the host that the kernel could not know.
+What is written here reaches the kernel, so it shows no path of the host that the kernel could not know. A command is for a
+person to run in a shell, and holds what a kernel wrote: it is quoted, or not given.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.hazards import HABITS, find_hazards
-from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
+from host_bridge.policy.layers import Clause, Layer
+from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 
 _SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./^~-]+")
@@ -18,16 +22,90 @@ _SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")
 _WILD = re.compile(r"[][?*{}\\]")
 # Where things lie on every machine: naming them tells nothing about this one.
 _PUBLIC_PLACES = ("/proc/", "/sys/", "/etc/", "/usr/", "/var/log/", "/dev/")
-MAX_REMEDY_CHARACTERS = 1000  # longer than that is no rule to copy from a denial
+MAX_REMEDY_CHARACTERS = 1000  # longer than that is no command to copy from a denial
+_FILES = {"user": "", "system": "--system", "project": "--project"}
+"""The layers a command can change, and how it is told which."""
 
 
-def remedy(tool: str, denied: Iterable[Resource | None]) -> str:
-    """Give the line to add to a policy's `[rules]`; empty where no single line would do."""
-    rules = dict.fromkeys(rule_for(tool, resource) for resource in denied)
-    if not rules or "" in rules:
-        return ""
-    text = f"allow = [{', '.join(_toml_string(rule) for rule in rules)}]"
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """One layer's refusal of one resource.
+
+    Attributes:
+        is_elsewhere: Whether it is for where a command would run; no rule about the command would help.
+    """
+
+    layer: Layer
+    resource: Resource | None
+    is_elsewhere: bool = False
+
+
+def remedy(refusals: Sequence[Refusal], request: AccessRequest) -> str:
+    """Give the commands after which the policy would allow a call, to be run by a person; empty where no command would do.
+
+    Args:
+        refusals: Every layer's, about every resource of the call.
+        request: The call.
+    """
+    commands: list[str] = []
+    by_layer: dict[Layer, list[Refusal]] = {}
+    for refusal in refusals:
+        by_layer.setdefault(refusal.layer, []).append(refusal)
+    for layer, its in by_layer.items():
+        needed = _commands_for(layer, its, request)
+        if not needed:
+            return ""
+        commands += needed
+    text = " && ".join(commands)
     return text if len(text) <= MAX_REMEDY_CHARACTERS else ""
+
+
+def after_untrusted_remedy(tool: str, braked: Iterable[Resource | None], agent: str) -> str:
+    """Give the command after which a call is allowed after untrusted content too; empty where none would do."""
+    rules = [rule_for(tool, resource) for resource in braked]
+    command = policy_command(Clause.ALLOW, rules, "--after-untrusted", _for_agent(agent))
+    return command if len(command) <= MAX_REMEDY_CHARACTERS else ""
+
+
+def policy_command(clause: Clause, rules: Iterable[str], *options: str) -> str:
+    """Write `hermes-runtime policy …` so that a shell passes the rules on as they are; empty if it can't be sure to."""
+    unique = dict.fromkeys(rules)
+    if not unique or not all(map(_is_safe_in_a_shell, unique)):
+        return ""
+    return " ".join(["hermes-runtime policy", clause.value, *filter(None, options), *map(shlex.quote, unique)])
+
+
+def _commands_for(layer: Layer, refusals: Sequence[Refusal], request: AccessRequest) -> list[str]:
+    """Give what has to go from a layer and what has to come, in commands; none where commands can't do it."""
+    file = _FILES.get(layer.name)
+    if file is None or any(refusal.is_elsewhere for refusal in refusals):
+        return []
+    objecting: dict[tuple[Clause, str], list[str]] = {}
+    missing = []
+    for refusal in refusals:
+        for rule in layer.objections(request.principal, request.tool, refusal.resource):
+            if rule.layer not in _FILES:
+                return []  # given for this run only, by whoever started it
+            objecting.setdefault((rule.clause, rule.principal), []).append(rule.text)
+        if layer.lacks_allowing(request.principal, request.tool, refusal.resource):
+            missing.append(rule_for(request.tool, refusal.resource))
+    commands = [
+        policy_command(clause, rules, "--remove", file, _for_agent(principal))
+        for (clause, principal), rules in objecting.items()
+    ]
+    if missing:
+        agent = request.principal if layer.has_section(request.principal) else ""
+        commands.append(policy_command(Clause.ALLOW, missing, file, _for_agent(agent)))
+    return commands if all(commands) else []
+
+
+def _for_agent(agent: str) -> str:
+    return shlex.join([f"--agent={agent}"]) if agent else ""
+
+
+def _is_safe_in_a_shell(rule: str) -> bool:
+    # Shells disagree about a backslash before a quote between quotes, so a rule with both is left to a person's editor.
+    return bool(rule) and rule.isprintable() and not ("\\" in rule and "'" in rule)
 
 
 def rule_for(tool: str, resource: Resource | None) -> str:
@@ -103,10 +181,6 @@ def _url_pattern(url: UrlResource) -> str:
         return f"domain:{url.host}"
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"url:{url.scheme}://{host}:{url.port}/**"
-
-
-def _toml_string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def shown_rule(text: str) -> str:
