@@ -10,7 +10,8 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
-from host_bridge.cli.output import indented, plain, print_json, table
+from host_bridge.cli.output import counted, indented, plain, print_json, table
+from host_bridge.cli.policy_edits import allow_command, ask_command, deny_command, init_command
 from host_bridge.cli.policy_loading import load_session_policy
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 @click.group("policy")
 def policy_command() -> None:
-    """Check policy files, and explain what they decide."""
+    """Write and check policy files, and explain what they decide."""
+
+
+policy_command.add_command(init_command)
+policy_command.add_command(allow_command)
+policy_command.add_command(ask_command)
+policy_command.add_command(deny_command)
 
 
 @policy_command.command("check")
@@ -29,18 +36,26 @@ def policy_command() -> None:
 @json_option
 @debug_option
 def check_command(files: tuple[str, ...], as_json: bool) -> None:
-    """Check policy files, by default the configured ones. Exits with 2 at the first that can't be used."""
+    """Check policy files, by default the configured ones, and run their tests. Exits with 2 at the first that can't be used."""
     from host_bridge.policy.loading import check
+    from host_bridge.provisioning.session_config import layer_of
     from host_bridge.tools.registry import load_tools
 
     known_tools = frozenset(load_tools())
-    checked = [check(path, known_tools) for path in files or _configured_files()]
+    named = [(layer_of(Path(file).absolute()), file) for file in files]
+    checked = [check(path, known_tools, layer) for layer, path in named or _configured_files()]
     if as_json:
-        print_json([{"path": one.path, "rules": len(one.rules), "principals": one.principals} for one in checked])
+        print_json(
+            [
+                {"path": one.path, "rules": len(one.rules), "tests": one.tests, "principals": one.principals}
+                for one in checked
+            ]
+        )
         return
     for one in checked:
+        tests = f", {counted(one.tests, 'test')} passed" if one.tests else ""
         agents = f", sections for {', '.join(one.principals)}" if one.principals else ""
-        click.echo(f"{one.path}: {len(one.rules)} rules{agents}")
+        click.echo(f"{one.path}: {counted(len(one.rules), 'rule')}{tests}{agents}")
     if not checked:
         click.echo("no policy files are configured; the profile alone decides")
 
@@ -74,29 +89,43 @@ def show_command(as_json: bool, **choices: Any) -> None:
     policy = load_session_policy(**choices)
     rules = [rule for layer in policy.layers for rule in layer.rules if rule.principal in ("", policy.principal)]
     if as_json:
-        fields = ("text", "clause", "layer", "key", "principal", "id")
+        fields = ("text", "clause", "layer", "key", "principal", "id", "after_untrusted")
         print_json(
             {
                 "profile": policy.profile,
                 "principal": policy.principal,
                 "sources": policy.sources,
                 "digest": policy.digest,
-                "rules": [{name: str(getattr(rule, name)) for name in fields} for rule in rules],
+                "brakes_after_untrusted": policy.brakes_after_untrusted,
+                "rules": [{name: getattr(rule, name) for name in fields} for rule in rules],
             }
         )
         return
+    brake = "acting asks first" if policy.brakes_after_untrusted else "nothing changes"
     click.echo(f"profile {policy.profile}, for {policy.principal}; digest {policy.digest[:16]}")
-    click.echo(table((rule.clause.value, rule.text, rule.id) for rule in rules))
+    click.echo(f"after untrusted content: {brake}")
+    marks = {True: "after untrusted content too", False: ""}
+    click.echo(table((rule.clause.value, rule.text, rule.id, marks[rule.after_untrusted]) for rule in rules))
 
 
 @policy_command.command("explain")
 @click.argument("tool")
 @click.argument("subject", required=False)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--after-untrusted", is_flag=True, help="As if the session had read something untrusted before.")
+@click.option("--narrow", multiple=True, metavar="RULE", help="As if the cell had narrowed itself to this.")
 @_session_options
 @json_option
 @debug_option
-def explain_command(tool: str, subject: str | None, arguments: tuple[str, ...], as_json: bool, **choices: Any) -> None:
+def explain_command(
+    tool: str,
+    subject: str | None,
+    arguments: tuple[str, ...],
+    after_untrusted: bool,
+    narrow: tuple[str, ...],
+    as_json: bool,
+    **choices: Any,
+) -> None:
     """Say how a call of TOOL would be decided, and by which rules.
 
     \b
@@ -108,11 +137,15 @@ def explain_command(tool: str, subject: str | None, arguments: tuple[str, ...], 
     """
     from host_bridge.cli.policy_subjects import named, prepared_resources
     from host_bridge.policy.engine import explain
+    from host_bridge.policy.loading import narrowing_layer
     from host_bridge.policy.model import AccessRequest, Effect
 
     policy = load_session_policy(**choices)
     resources = prepared_resources(tool, subject, named(arguments), policy.workspace)
-    explanation = explain(policy, AccessRequest(policy.principal, tool, resources))
+    narrowing = (narrowing_layer(narrow),) if narrow else ()
+    untrusted = "something untrusted, as you supposed" if after_untrusted else ""
+    request = AccessRequest(policy.principal, tool, resources, untrusted, narrowing)
+    explanation = explain(policy, request)
     decision = explanation.decision
     if as_json:
         print_json(_explained(explanation))
@@ -127,7 +160,7 @@ def explain_command(tool: str, subject: str | None, arguments: tuple[str, ...], 
             )
             click.echo(indented(indented(table(steps))))
         if decision.remedy:
-            click.echo(f"to allow it, add to a policy file:\n\n    [rules]\n    {plain(decision.remedy)}")
+            click.echo(f"to allow it, run:\n\n    {plain(decision.remedy)}")
     if decision.effect is not Effect.ALLOW:
         raise Exit(ExitCode.DENIED)
 
@@ -157,8 +190,8 @@ def _explained(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _configured_files() -> list[str]:
+def _configured_files() -> tuple[tuple[str, str], ...]:
     from host_bridge.config import load_config
     from host_bridge.provisioning.session_config import policy_paths
 
-    return [path for _, path in policy_paths(load_config(), str(Path.cwd()))]
+    return policy_paths(load_config(), str(Path.cwd()))

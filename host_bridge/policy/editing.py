@@ -1,6 +1,6 @@
 """Changes policy files as a person would: one rule in or out, comments and layout kept, and never a file that doesn't load.
 
-`add_rule` and `remove_rule` are the edge: they read, edit, check and replace a file in one step, so that two answers given at
+`add_rules` and `remove_rules` are the edge: they read, edit, check and replace a file in one step, so that two answers given at
 the same time both stay. What they do to the text is `edited`, which is pure.
 """
 
@@ -31,6 +31,7 @@ from host_bridge.policy.layers import Clause
 from host_bridge.policy.sources import VERSION, check_tools, parse_source, read_text
 
 FILE_MODE = 0o600
+SHARED_FILE_MODE = 0o644
 FOLDER_MODE = 0o700
 _EMPTY = f"version = {VERSION}\n"
 _MAX_LINE_CHARACTERS = 100  # a longer list gets a line per rule
@@ -64,52 +65,99 @@ def add_rule(
     layer: str = "user",
     known_tools: Collection[str] | None = None,
 ) -> Edit:
-    """Put a rule into a policy file, which is created if there is none.
+    """Put one rule into a policy file; see `add_rules`.
+
+    Raises:
+        PolicyError: The file can't be used, or could not be with that rule: nothing was written.
+    """
+    return add_rules(
+        path,
+        clause,
+        (rule,),
+        principal=principal,
+        after_untrusted=after_untrusted,
+        layer=layer,
+        known_tools=known_tools,
+    )
+
+
+def add_rules(
+    path: str | os.PathLike[str],
+    clause: Clause,
+    rules: Sequence[str],
+    *,
+    principal: str = "",
+    after_untrusted: bool = False,
+    layer: str = "user",
+    known_tools: Collection[str] | None = None,
+) -> Edit:
+    """Put rules into a policy file, which is created if there is none.
 
     A rule stands in one list: allowing what the same table denied or asked about by the same words takes it out there.
 
     Args:
         path: The file; its mode is kept, a new one is private.
         clause: The list.
-        rule: The rule's text.
-        principal: Whom it is for; everybody if empty.
-        after_untrusted: Whether it also holds after untrusted content.
+        rules: The rules' texts.
+        principal: Whom they are for; everybody if empty.
+        after_untrusted: Whether they also hold after untrusted content.
         layer: What the file is read as.
-        known_tools: If given, a rule for another tool is refused.
+        known_tools: If given, rules for other tools are refused.
 
     Raises:
-        PolicyError: The file can't be used, or could not be with that rule: nothing was written.
+        PolicyError: The file can't be used, or could not be with these rules: nothing was written.
     """
     with _held(Path(path)) as held:
-        edit = edited(held.text, clause, (rule,), principal=principal, after_untrusted=after_untrusted)
+        edit = edited(held.text, clause, rules, principal=principal, after_untrusted=after_untrusted)
         held.replace(edit, layer, known_tools)
         return edit
 
 
-def remove_rule(
+def remove_rules(
     path: str | os.PathLike[str],
     clause: Clause,
-    rule: str,
+    rules: Sequence[str],
     *,
     principal: str = "",
     layer: str = "user",
     known_tools: Collection[str] | None = None,
 ) -> Edit:
-    """Take a rule out of a policy file.
+    """Take rules out of a policy file.
 
     Raises:
-        PolicyError: It isn't there, or the file can't be used: nothing was written.
+        PolicyError: One isn't there, or the file can't be used: nothing was written.
     """
     if not os.path.lexists(path):
         raise PolicyError(f"{path}: no such policy file", path=str(path))
     with _held(Path(path)) as held:
-        edit = edited(held.text, clause, (), removed=(rule,), principal=principal)
-        if not edit.changed:
-            table = f"agents.{principal}.rules" if principal else "rules"
-            key = f"{table}.{clause.value}"
-            raise PolicyError(f"{path}: {key}: there is no rule {escaped(rule)!r} in it", path=str(path), key=key)
+        text = held.text
+        for rule in rules:
+            edit = edited(text, clause, (), removed=(rule,), principal=principal)
+            if not edit.changed:
+                key = f"agents.{principal}.rules.{clause.value}" if principal else f"rules.{clause.value}"
+                problem = f"{path}: {key}: there is no rule {escaped(rule)!r} in it"
+                raise PolicyError(problem, path=str(path), key=key)
+            text = edit.text
+        edit = Edit(text, text != held.text)
         held.replace(edit, layer, known_tools)
         return edit
+
+
+def create(path: str | os.PathLike[str], text: str, *, private: bool = True) -> None:
+    """Write a policy file where there is none.
+
+    Args:
+        path: The file.
+        text: What it holds.
+        private: Whether only its owner may read it.
+
+    Raises:
+        PolicyError: There is one, or it can't be written.
+    """
+    with _held(Path(path)) as held:
+        if held.status is not None:
+            raise PolicyError(f"{held.path}: is there already; it was left as it is", path=str(held.path))
+        _write(held.path, text, FILE_MODE if private else SHARED_FILE_MODE)
 
 
 def edited(
@@ -274,7 +322,7 @@ class _Held:
         check_tools(source.rules, known_tools, str(self.path))
         run_tests(source, known_tools)
         if edit.changed:
-            _write(self.path, edit.text, self.status)
+            _write(self.path, edit.text, FILE_MODE, self.status)
 
 
 @contextlib.contextmanager
@@ -316,14 +364,14 @@ def _lock(folder: int, path: Path) -> None:
             return
 
 
-def _write(path: Path, text: str, status: os.stat_result | None) -> None:
+def _write(path: Path, text: str, mode: int, status: os.stat_result | None = None) -> None:
     try:
         descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
                 file.flush()
-                os.fchmod(descriptor, FILE_MODE if status is None else stat.S_IMODE(status.st_mode))
+                os.fchmod(descriptor, mode if status is None else stat.S_IMODE(status.st_mode))
                 if status is not None and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(descriptor, status.st_uid, status.st_gid)
                 os.fsync(descriptor)

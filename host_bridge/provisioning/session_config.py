@@ -189,12 +189,26 @@ def policy_paths(host: HostConfig, workspace: str, further: Sequence[str] = ()) 
     named = [("user", path) for path in host.policy.files]
     run = [("run", str(Path(path).expanduser().absolute())) for path in further]
     return (
-        *_if_present("system", SYSTEM_POLICY),
-        *_if_present("user", config_folder() / USER_POLICY),
+        *_if_present("system", standard_policy("system", workspace)),
+        *_if_present("user", standard_policy("user", workspace)),
         *named,
         *run,
-        *_if_present("project", Path(workspace, PROJECT_POLICY)),
+        *_if_present("project", standard_policy("project", workspace)),
     )
+
+
+def standard_policy(layer: str, workspace: str | os.PathLike[str]) -> Path:
+    """Give where the policy file of a layer (`system`, `user`, `project`) is looked for."""
+    if layer == "system":
+        return SYSTEM_POLICY
+    return config_folder() / USER_POLICY if layer == "user" else Path(workspace, PROJECT_POLICY)
+
+
+def layer_of(path: Path) -> str:
+    """Say what sessions would read a policy file as."""
+    if path == SYSTEM_POLICY:
+        return "system"
+    return "project" if path.name == PROJECT_POLICY else "user"
 
 
 def _if_present(layer: str, path: Path) -> tuple[tuple[str, str], ...]:

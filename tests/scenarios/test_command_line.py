@@ -294,7 +294,7 @@ def test_policy_files_are_checked(machine: Machine) -> None:
 
     good, bad = run("policy", "check", "good.toml"), run("policy", "check", "bad.toml", "--json")
 
-    assert (good.returncode, good.stdout) == (0, "good.toml: 1 rules\n")
+    assert (good.returncode, good.stdout) == (0, "good.toml: 1 rule\n")
     assert (bad.returncode, json.loads(bad.stdout)["error"]["key"]) == (2, "rules.alow")
 
 

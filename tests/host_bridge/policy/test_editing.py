@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host_bridge.errors import PolicyError
-from host_bridge.policy.editing import add_rule, edited, remove_rule
+from host_bridge.policy.editing import add_rule, edited, remove_rules
 from host_bridge.policy.layers import Clause
 from host_bridge.policy.loading import check
 
@@ -63,7 +63,7 @@ def test_a_list_that_is_not_there_yet_is_made(file):
 
 def test_what_was_added_can_be_taken_out_again(file):
     add_rule(file, Clause.DENY, "web_search")
-    remove_rule(file, Clause.DENY, "web_search")
+    remove_rules(file, Clause.DENY, ["web_search"])
     assert file.read_text().replace('", ]', '" ]') == FILE  # a last comma says nothing
 
 
@@ -72,7 +72,7 @@ def test_an_agents_rule_goes_into_its_own_section(file):
     assert file.read_text() == FILE + '\n[agents."nightly.bot".rules]\nallow = ["web_search"]\n'
     add_rule(file, Clause.ALLOW, "mine", principal="nightly.bot")
     assert check(str(file)).principals == ("nightly.bot",)
-    remove_rule(file, Clause.ALLOW, "web_search", principal="nightly.bot")
+    remove_rules(file, Clause.ALLOW, ["web_search"], principal="nightly.bot")
     assert [rule.text for rule in check(str(file)).rules if rule.principal] == ["mine"]
 
 
@@ -128,7 +128,7 @@ def test_what_would_not_load_is_not_written(file, rule, hint):
 
 def test_a_rule_against_the_files_own_tests_is_not_written(file):
     with pytest.raises(PolicyError, match="should be 'deny'"):
-        remove_rule(file, Clause.DENY, "read_file(./private/**)")
+        remove_rules(file, Clause.DENY, ["read_file(./private/**)"])
     assert file.read_text() == FILE
 
 
@@ -154,12 +154,12 @@ def test_a_link_and_a_file_that_anybody_may_write_are_not_edited(file):
 
 def test_removing_what_is_not_there_is_said(file, tmp_path):
     with pytest.raises(PolicyError, match="no rule 'mine'") as caught:
-        remove_rule(file, Clause.ALLOW, "mine")
+        remove_rules(file, Clause.ALLOW, ["mine"])
     assert caught.value.key == "rules.allow"
     with pytest.raises(PolicyError, match="no rule"):
-        remove_rule(file, Clause.ALLOW, "mine", principal="nobody")
+        remove_rules(file, Clause.ALLOW, ["mine"], principal="nobody")
     with pytest.raises(PolicyError, match="no such"):
-        remove_rule(tmp_path / "missing.toml", Clause.ALLOW, "mine")
+        remove_rules(tmp_path / "missing.toml", Clause.ALLOW, ["mine"])
     assert list(tmp_path.iterdir()) == [file]
 
 
