@@ -97,7 +97,9 @@ class Bridge:
             declaration_accepted=config.declaration_accepted,
             principal=config.principal,
             workspace=config.workspace,
-            protected_paths=tuple(filter(None, (config.notebook, config.audit_path, config.grants_path))),
+            protected_paths=tuple(
+                filter(None, (config.notebook, config.audit_path, config.grants_path, config.accepted_path))
+            ),
             known_tools=(*self._registry, *config.host_tools),
         )
 

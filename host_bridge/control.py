@@ -54,6 +54,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         notebook_permissions: `metadata.hermes.permissions` of the notebook, None when it declares nothing.
         declaration_accepted: Whether a person accepted what the notebook declares: what it allows then needs no further yes.
         notebook_digest: SHA-256 of the notebook's source (`provisioning.notebook.source_digest`); empty where none is known.
+        accepted_path: Where it is kept which declarations a person accepted: for the host, and never to be written by a call.
         grants_path: Where what a person allowed a notebook is kept; empty where nothing can be.
         confinement: How the kernel is confined, as results name it.
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
@@ -84,6 +85,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     notebook_permissions: dict[str, Any] | None = None
     declaration_accepted: bool = False
     notebook_digest: str = ""
+    accepted_path: str = ""
     grants_path: str = ""
     run_id: str = ""
     confinement: str = "none"

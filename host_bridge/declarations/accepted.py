@@ -48,6 +48,11 @@ class _Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accepted: tuple[Acceptance, ...] = ()
 
 
+def accepted_path() -> Path:
+    """Where it is kept; no session may write there."""
+    return state_folder() / "declarations" / "accepted.json"
+
+
 class AcceptedDeclarations:
     """The file. Several processes may use it at once.
 
@@ -56,7 +61,7 @@ class AcceptedDeclarations:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or state_folder() / "declarations" / "accepted.json"
+        self._path = path or accepted_path()
 
     @property
     def path(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 from host_bridge.audit.log import find
 from host_bridge.audit.reading import read
+from host_bridge.audit.redaction import REPLACEMENT
 from host_bridge.declarations.learning import ObservedCall
 from host_bridge.errors import AuditError, InvalidCallError
 from host_bridge.policy import commands
@@ -21,7 +22,6 @@ from host_bridge.policy.subjects import path_resource
 _WRITING = frozenset(("write_file", "patch"))
 _MAX_TEXT_CHARACTERS = 4096  # what a log keeps of a text as it is: `host_bridge.audit.redaction`
 _KEPT_CHARACTERS = 1024  # of a longer one, before a mark and its digest
-_SECRET = "[secret"
 
 
 class UnreadableCallError(ValueError):
@@ -160,7 +160,7 @@ def _kept(text: Any) -> str:
     """Give a text that the log kept whole."""
     if not isinstance(text, str):
         raise UnreadableCallError("its record is too short to tell what it was about")
-    if _SECRET in text:
+    if REPLACEMENT in text:  # not a secret that was given by its name: that stands in the call as it is decided about
         raise UnreadableCallError("what it was about held a secret, which the log doesn't have")
     if len(text) > _MAX_TEXT_CHARACTERS or text[_KEPT_CHARACTERS : _KEPT_CHARACTERS + 2] == "… ":
         raise UnreadableCallError("what it was about is longer than the log keeps")

@@ -18,6 +18,7 @@ from host_bridge.approvals.store import grants_path
 from host_bridge.budgets import check_limits, strictest
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
 from host_bridge.control import SecretUse, SessionConfig
+from host_bridge.declarations.accepted import accepted_path
 from host_bridge.errors import AuditError, ConfigurationError
 from host_bridge.provisioning.declared_needs import DeclaringNotebook, is_accepted, lowered_budgets
 from host_bridge.provisioning.environment import command_environment
@@ -109,6 +110,7 @@ def session_config(
         notebook_permissions=None if permissions is None else dict(permissions),
         declaration_accepted=is_accepted(host, notebook, principal),
         notebook_digest=notebook.digest,
+        accepted_path=str(accepted_path()),
         grants_path=str(grants_path()),
         run_id=options.run_id,
         confinement=given.confinement,

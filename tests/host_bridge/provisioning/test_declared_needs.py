@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from host_bridge.config import BudgetSettings, DeclarationSettings, HostConfig
 from host_bridge.control import SessionConfig
 from host_bridge.declarations.accepted import MAX_ACCEPTED, AcceptedDeclarations
 from host_bridge.errors import ConfigurationError, DeclarationError, PolicyError
+from host_bridge.policy.engine import decide
+from host_bridge.policy.loading import load_policy
+from host_bridge.policy.model import Access, AccessRequest, PathResource
 from host_bridge.provisioning.options import LaunchOptions
 from host_bridge.provisioning.session_config import Circumstances, session_config
 
@@ -66,6 +70,34 @@ def test_only_this_source_for_this_principal_counts_as_accepted(tmp_path: Path) 
     assert not opened(tmp_path, principal="nightly", notebook_digest="d2").declaration_accepted
     assert not opened(tmp_path, principal="nightly", notebook_digest="").declaration_accepted
     assert not opened(tmp_path, principal="nightly", notebook_permissions=None).declaration_accepted
+
+
+def test_what_a_server_opened_is_found_by_its_file_alone(tmp_path: Path) -> None:
+    AcceptedDeclarations().accept(principal="default", digest="d1", notebook="/n.ipynb", permissions=NEEDS)
+    given = Circumstances(
+        endpoint="ipc:///x",
+        server_keys=("a", "b"),
+        cwd=str(tmp_path),
+        notebook="/n.ipynb",
+        notebook_permissions=NEEDS,
+        notebook_digest="d1",
+    )
+
+    config = session_config(HostConfig(), LaunchOptions(), given, {})
+    assert config.declaration_accepted
+    assert config.budgets == {"calls": 20}
+    changed = dataclasses.replace(given, notebook_digest="d2")
+    assert not session_config(HostConfig(), LaunchOptions(), changed, {}).declaration_accepted
+
+
+def test_no_call_may_write_what_was_accepted(tmp_path: Path) -> None:
+    store = AcceptedDeclarations()
+    config = opened(tmp_path)
+    policy = load_policy(profile="full", workspace=config.workspace, protected_paths=(config.accepted_path,))
+    request = AccessRequest("default", "write_file", (PathResource(str(store.path), None, Access.WRITE),))
+
+    assert config.accepted_path == str(store.path)
+    assert decide(policy, request).rule_id == "floor:in-use"
 
 
 def test_an_acceptance_for_one_run_is_for_the_source_that_was_shown(tmp_path: Path) -> None:
