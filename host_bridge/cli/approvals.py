@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.approvals_shown import ANSWERS, about, row, standing
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, debug_option, json_option
 from host_bridge.cli.output import print_json, print_note, table
 from host_bridge.cli.run_parameters import Pairs
 
@@ -195,6 +196,46 @@ def resume_command(
 
     inbox = Inbox()
     run_again(inbox, inbox.find(question_id), typed, secrets, as_json)
+
+
+@approvals_command.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="A loopback address.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="By default any that is free.")
+@click.option("--socket", "socket_path", default="", type=FILE, metavar="PATH", help="A private Unix socket instead.")
+@click.option(
+    "--token-file",
+    default="",
+    type=FILE,
+    metavar="FILE",
+    help="Take the token from this file (0600), which is made if it is missing. By default a new one is printed.",
+)
+@json_option
+@debug_option
+def serve_command(host: str, port: int, socket_path: str, token_file: str, as_json: bool) -> None:
+    """Serve the questions over HTTP, on this machine only, until Ctrl-C or TERM.
+
+    Prints the address with its token, once: whoever has it can answer. docs/approvals.md describes the requests.
+    """
+    from pathlib import Path
+
+    from host_bridge.inbox.folder import Inbox
+    from host_bridge.inbox.serving import new_token, read_token, serve
+
+    token = read_token(Path(token_file)) if token_file else new_token()
+
+    def ready(address: str) -> None:
+        told = "" if token_file else token
+        if as_json:
+            print_json({"address": address, "token": told, "token_file": token_file})
+        elif token_file:
+            click.echo(f"{address}/api/questions  (the token is in {token_file})")
+        elif socket_path:
+            click.echo(f"curl --unix-socket {socket_path} 'http://localhost/api/questions?token={token}'")
+        else:
+            click.echo(f"{address}/api/questions?token={token}")
+        sys.stdout.flush()
+
+    serve(Inbox(), host=host, port=port, socket_path=socket_path, token=token, ready=ready)
 
 
 def _said(question: Question, word: str, rule: str, calls: int | None, seconds: float | None, siblings: bool) -> Answer:
