@@ -261,6 +261,7 @@ class Asked(ControlMessage, frozen=True, kw_only=True, tag="asked"):
         targets: The canonical resources as text: paths, commands, places on the network. Hostile text too.
         rule_id: The rule that asks.
         remedy: The rule that would allow the call without asking; empty where no single one would do.
+        suggested: The rule to propose as a pattern for a loop of such calls; empty where no single one would do.
         digest: Names the normalised call.
         waiting: How many calls equal to this one wait, itself included.
         siblings: The further calls of its loop that wait.
@@ -279,6 +280,7 @@ class Asked(ControlMessage, frozen=True, kw_only=True, tag="asked"):
     rule_id: str
     reason: str
     remedy: str = ""
+    suggested: str = ""
     digest: str = ""
     principal: str
     session_id: str = ""

@@ -15,8 +15,10 @@ from typing import Protocol
 
 import msgspec
 
+from hermes_protocol.messages import MAX_TIMEOUT_SECONDS
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.ledger import Ledger, RuleBook, Settlement
+from host_bridge.approvals.patterns import suggested_rule
 from host_bridge.approvals.questions import MAX_WAITING, FullError, Question, Questions
 from host_bridge.approvals.targets import targets_of
 from host_bridge.audit.log import AuditLog
@@ -54,6 +56,7 @@ class _Waiting:
     asked: AskedCall
     resume: Resume
     since: float
+    given: float = 0.0
 
 
 class Desk:
@@ -121,11 +124,12 @@ class Desk:
             except FullError as full:
                 return _denial(asked, "full", f"{asked.reason}; {full}")
             self._waiting[call.call_id] = _Waiting(call, asked, resume, now)
-            longest = self._questions.longest_seconds
-            call.extend(longest)
-        self._line.send_pending(call, longest, "waiting for a person's permission")
-        call.on_end(lambda: self._leave(call.call_id))
         self._show_due()
+        with self._lock:
+            waiting = self._waiting.get(call.call_id)
+            if waiting is not None and not waiting.given:
+                self._give_time(waiting, self._questions.turn_seconds)
+        call.on_end(lambda: self._leave(call.call_id))
         self._line.wake()
         return None
 
@@ -201,7 +205,7 @@ class Desk:
         self._take_up(unshown)
 
     def _show(self, question: Question, now: float, problem: str = "") -> str:
-        """Send a question; gives why it can't be."""
+        """Send a question, for whose time its calls' clocks stand still; gives why it can't be sent."""
         asked = question.asked
         config = self._config
         siblings = tuple(
@@ -222,6 +226,7 @@ class Desk:
             rule_id=asked.rule_id,
             reason=asked.reason,
             remedy=asked.remedy,
+            suggested=suggested_rule(asked),
             digest=asked.digest,
             principal=config.principal,
             session_id=config.session_id,
@@ -240,6 +245,9 @@ class Desk:
             self._send(message)
         except (HostBridgeError, TypeError, ValueError) as error:  # too large to show, so nobody can say yes to it
             return f"the call can't be shown to a person: {error}"
+        if not problem:
+            for call_id in question.calls:
+                self._give_time(self._waiting[call_id], self._config.ask_timeout_seconds)
         return ""
 
     # answers -----------------------------------------------------------------------------------------------------------
@@ -358,13 +366,18 @@ class Desk:
         self._show_due()
         self._take_up([(asked, _denial(asked, "ended", "the call ended before a person answered"))])
 
+    def _give_time(self, waiting: _Waiting, seconds: float) -> None:
+        seconds = min(seconds, MAX_TIMEOUT_SECONDS)
+        waiting.given += seconds
+        waiting.call.extend(seconds)
+        self._line.send_pending(waiting.call, seconds, "waiting for a person's permission")
+
     def _take_up(self, settled: Iterable[tuple[AskedCall, Decision]]) -> None:
         for asked, decision in settled:
             with self._lock:
                 waiting = self._waiting.pop(asked.call_id)
-            call = waiting.call
-            call.extend(self._now() - waiting.since - self._questions.longest_seconds)
-            self._line.watch(call)
+                waiting.call.extend(self._now() - waiting.since - waiting.given)
+            self._line.watch(waiting.call)
             waiting.resume(decision)
 
 

@@ -65,10 +65,15 @@ class LoopPattern:
         return True
 
 
-def suggested_rule(tool: str, resources: tuple[Resource, ...]) -> str:
+def suggested_rule(asked: AskedCall) -> str:
     """Give the rule to propose as a pattern for a loop of such calls; empty where no single one would do."""
-    rules = {rule_for(tool, resource) for resource in resources or (None,)}
-    return rules.pop() if len(rules) == 1 else ""
+    rules = {rule_for(asked.tool, resource) for resource in asked.resources or (None,)}
+    rule = rules.pop() if len(rules) == 1 else ""
+    try:
+        LoopPattern(Pattern(rule=rule, calls=1, seconds=1), asked)
+    except PatternError:
+        return ""
+    return rule
 
 
 def _folders(resources: tuple[Resource, ...]) -> frozenset[str]:

@@ -93,9 +93,9 @@ class Questions:
         return gathering + sum(len(question.calls) for question in self._open.values())
 
     @property
-    def longest_seconds(self) -> float:
-        """How long a call can wait at most: for its turn, and then for its answer."""
-        return 3 * self._seconds + GATHER_SECONDS
+    def turn_seconds(self) -> float:
+        """How long a call waits at most until it is asked about."""
+        return 2 * self._seconds + GATHER_SECONDS
 
     def join(self, call: AskedCall, now: float, *, at_once: bool) -> None:
         """Have a call wait.
@@ -199,7 +199,7 @@ class Questions:
         for call in calls:
             loop = self._gathering.get(call.loop)
             if loop is None:
-                expires = now + 2 * self._seconds + GATHER_SECONDS
+                expires = now + self.turn_seconds
                 self._gathering[call.loop] = _Gathering({call.call_id: call}, now, now, expires, at_once)
             else:
                 loop.calls[call.call_id] = call

@@ -74,7 +74,7 @@ class _Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def grants_path() -> Path:
     """Where a user's notebook grants lie. The file need not exist."""
-    return state_folder() / "approvals" / "grants.json"
+    return state_folder() / "grants" / "notebooks.json"
 
 
 class NotebookGrants:

@@ -105,7 +105,7 @@ def show_command(question_id: str, as_json: bool) -> None:
     """Show one question whole. ID may be any beginning of its id that no other has."""
     from host_bridge.inbox.folder import Inbox
     from host_bridge.inbox.views import as_data
-    from host_bridge.policy.prompter import describe
+    from host_bridge.policy.question_text import describe
 
     inbox = Inbox()
     question = inbox.find(question_id)

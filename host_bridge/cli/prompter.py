@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from host_bridge.control import Asked
+    from host_bridge.control import Answer, Asked
 
 TERMINAL = "/dev/tty"
 _KEPT_IDS = 256  # a question can be over before its thread has begun
@@ -37,8 +37,8 @@ class TerminalQuestions:
         self._open: dict[str, int] = {}  # what is written to end a question, by its id
         self._too_early: collections.deque[str] = collections.deque(maxlen=_KEPT_IDS)
 
-    def __call__(self, question: Asked) -> str:
-        """Give one of `control.ANSWERS`, or `""` when nobody answered while an answer was waited for."""
+    def __call__(self, question: Asked) -> str | Answer:
+        """Give an answer, or `""` when nobody answered while an answer was waited for."""
         deadline = time.monotonic() + question.timeout_seconds
         with self._listening(question.question_id) as over:
             if not self._wait_turn(deadline, over):
@@ -57,7 +57,7 @@ class TerminalQuestions:
             else:
                 self._too_early.append(question_id)
 
-    def _ask(self, question: Asked, seconds: float, over: int) -> str:
+    def _ask(self, question: Asked, seconds: float, over: int) -> str | Answer:
         import msgspec
 
         from host_bridge.policy.prompter import terminal_prompter

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.errors import ConfigurationError
+from host_bridge.executor.asking import NotebookPrompter, stopping_listener
 from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
@@ -31,7 +32,7 @@ from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest
 from host_bridge.provisioning.notebook import source_digest
-from host_bridge.provisioning.options import LaunchOptions
+from host_bridge.provisioning.options import LaunchOptions, Prompter
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -61,6 +62,7 @@ class Preparation:
         self._foreign_parameters: dict[str, Any] | None = None
         self._kernel_choice: KernelChoice
         self._destination: Destination | None = None
+        self._setup: RunSetup | None = None
         self._questions = Questions()
 
     def read(self, parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -> None:
@@ -94,7 +96,7 @@ class Preparation:
         kernel = RunningKernel.start(self._kernel_choice.name, cwd=cwd, launch=launch)
         try:
             importing.join()
-            setup = self._setup_of_run(kernel)
+            setup = self._setup = self._setup_of_run(kernel)
             notebook = self._prepared_notebook()
             for cell in notebook.cells:
                 if cell.cell_type == "code":
@@ -241,13 +243,22 @@ class Preparation:
             run_id=self._report.run_id,
             audit_path=os.fspath(options.audit_path),
             secrets=tuple(texts_within(self._secrets)),
-            prompter=None if questions.prompter is None else PatientPrompter(questions.prompter, self._clock),
+            prompter=None if questions.prompter is None else self._prompter(questions.prompter),
             ask_timeout_seconds=questions.seconds,
             marks_cells=True,
             budgets=dict(options.budgets),
-            on_call=options.on_call,
+            on_call=stopping_listener(self._stop, options.on_call),
             tools=tuple(options.tools),
         )
+
+    def _prompter(self, prompter: Prompter) -> Prompter:
+        return NotebookPrompter(PatientPrompter(prompter, self._clock), self._source)
+
+    def _source(self, index: int) -> str:
+        """Give the source of a cell that runs, as the bridge counts them."""
+        notebook = None if self._setup is None else self._setup.notebook
+        cells = [] if notebook is None else notebook.cells
+        return str(cells[index].source) if 0 <= index < len(cells) else ""
 
     def _name_paths(self, notebook: NotebookNode) -> None:
         """Say where the notebook came from and went, which papermill doesn't know here."""

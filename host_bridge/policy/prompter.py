@@ -1,31 +1,24 @@
-"""Asks a person about one call, in text: what is asked, by whom, why; then yes for once, yes for the run, or no.
-
-The question shows every argument in full. Nothing the kernel wrote can move the cursor, reorder the line, pass for one of the
-question's own lines or push its end out of sight.
-"""
+"""Asks a person at a terminal: the question (`question_text`), the choices (`choices`), and a bounded wait for a line."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import sys
 import termios
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from host_bridge.policy.display import collapsed, escaped, one_line
+from host_bridge.policy.choices import choices, confirmation, is_confirmed, meaning
+from host_bridge.policy.question_text import describe
 
 if TYPE_CHECKING:
-    from host_bridge.control import Asked
+    from host_bridge.control import Answer, Asked
 
-_ANSWERS = {"y": "once", "yes": "once", "once": "once", "r": "run", "run": "run"}
-_CHOICES = "[y] yes, once   [r] yes, this very call for the whole run   [N] no > "
-_MARK = "  | "  # before every line that somebody else wrote
 _TTY = "/dev/tty"
-_MAX_ANSWER_BYTES = 64  # whatever is longer is no yes
+_MAX_ANSWER_BYTES = 512  # whatever is longer is no yes
 
 
 class Input(Protocol):
@@ -44,22 +37,9 @@ class Output(Protocol):
     def flush(self) -> object: ...  # noqa: D102
 
 
-def describe(asked: Asked) -> str:
-    """Give the question, without the choices."""
-    where = "" if asked.cell_index is None else f", cell {asked.cell_index}"
-    lines = [f"{one_line(asked.principal)} asks{where}: may {one_line(asked.tool)} be called with"]
-    for name, value in asked.shown.items():
-        lines.append(f"  {one_line(name)}:")
-        lines += _shown_value(value)
-    lines.append(f"  because: {one_line(asked.reason)}" if asked.reason else "  because a rule asks")
-    # Last, next to the choices: what stands far above may have scrolled away.
-    lines.append(f"  tool: {one_line(asked.tool)}   rule: {one_line(asked.rule_id)}")
-    return "\n".join(lines)
-
-
 def terminal_prompter(
     asked: Asked, stream_in: Input | None = None, stream_out: Output | None = None, *, over: int | None = None
-) -> str:
+) -> str | Answer:
     """Ask on the terminal and wait for an answer.
 
     Args:
@@ -69,8 +49,8 @@ def terminal_prompter(
         over: A descriptor that is readable once nobody waits for the answer any more.
 
     Returns:
-        `"once"`, `"run"` or `"no"`; `""` when no answer came while one was waited for. The end of the input, Ctrl-C and
-        anything else than a clear yes are a no.
+        The answer; `""` when none came while one was waited for. The end of the input, Ctrl-C and anything else than a clear
+        yes are a no.
     """
     with contextlib.ExitStack() as stack:
         if stream_in is None or stream_out is None:
@@ -78,13 +58,16 @@ def terminal_prompter(
             stream_in = stream_in or terminal or sys.stdin
             stream_out = stream_out or terminal or sys.stderr
         try:
-            _forget_input(stream_in)
-            stream_out.write(f"\n{describe(asked)}\n{_CHOICES}")
-            stream_out.flush()
-            line = _read_line(stream_in, asked.timeout_seconds, over)
+            deadline = time.monotonic() + asked.timeout_seconds
+            line = _ask(f"\n{describe(asked)}\n{choices(asked)}", stream_in, stream_out, deadline, over)
+            answer: str | Answer = "" if line is None else meaning(asked, line)
+            if line is not None and (more := confirmation(meaning(asked, line))):
+                line = _ask(more, stream_in, stream_out, deadline, over)
+                if line is None or not is_confirmed(line):
+                    answer = "" if line is None else meaning(asked, "no")
         except (KeyboardInterrupt, OSError, ValueError):  # Ctrl-C; a terminal that went away; a closed stream
             line = ""
-        answer = "" if line is None else _ANSWERS.get(line.strip().lower(), "no")
+            answer = meaning(asked, "no")
         with contextlib.suppress(OSError, ValueError):
             missing = "no answer is needed any more" if _is_readable(over) else "no answer in time: denied"
             stream_out.write(f"\n{missing}\n" if line is None else "\n" if not line else "")
@@ -92,11 +75,11 @@ def terminal_prompter(
         return answer
 
 
-def _shown_value(value: Any) -> list[str]:
-    if not isinstance(value, str):
-        value = json.dumps(value, ensure_ascii=False, default=repr)
-    # By \n only: other line separators are escaped as the invisible characters they are.
-    return [_MARK + escaped(line) for line in collapsed(value).split("\n")]
+def _ask(text: str, stream_in: Input, stream_out: Output, deadline: float, over: int | None) -> str | None:
+    _forget_input(stream_in)
+    stream_out.write(text)
+    stream_out.flush()
+    return _read_line(stream_in, deadline, over)
 
 
 @contextlib.contextmanager
@@ -145,13 +128,12 @@ def _is_readable(descriptor: int | None) -> bool:
     return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
 
 
-def _read_line(stream: Input, timeout_seconds: float, over: int | None) -> str | None:
+def _read_line(stream: Input, deadline: float, over: int | None) -> str | None:
     """Give a line without waiting longer than anybody does; None when there was none, `""` at the end of the input."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # text in memory: nothing to wait for
         return stream.readline()
-    deadline = time.monotonic() + timeout_seconds
     line = b""
     while not line.endswith(b"\n") and len(line) < _MAX_ANSWER_BYTES:
         watched = [descriptor] if over is None else [descriptor, over]

@@ -89,8 +89,10 @@ def test_a_call_about_nothing_can_be_bounded_by_its_tool():
 
 def test_the_rule_to_propose_matches_the_call_it_is_proposed_for():
     call = asked_call("git push origin main")
-    rule = suggested_rule(call.tool, call.resources)
+    rule = suggested_rule(call)
     assert rule == "terminal(git push *)"
     assert pattern(rule, call).covers(call)
     several = (*call.resources, *asked_call("rm x").resources)
-    assert suggested_rule("terminal", several) == ""
+    assert suggested_rule(asked_call(resources=several)) == ""
+    unread = CommandResource(None, "git push $(x)", "/workspace")
+    assert suggested_rule(asked_call(resources=(unread,))) == ""

@@ -117,7 +117,7 @@ def test_nobody_waits_for_ever():
     assert questions.close(shown.question_id) is None
     late = asked_call()
     questions.join(late, 11, at_once=True)
-    assert questions.expired(11 + questions.longest_seconds) == ([other], [late])
+    assert questions.expired(11 + questions.turn_seconds) == ([other], [late])
     assert questions.waiting == 0
     assert questions.next_time(0) is None
 

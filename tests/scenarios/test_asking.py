@@ -1,0 +1,93 @@
+"""A person is asked about a notebook's calls: about a loop once, and the run's clocks stand still meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from kernel_machine import Machine
+from notebook_runs import Runner
+
+from host_bridge.control import Answer, Asked, Pattern
+
+RULES = 'version = 1\n[rules]\nask = ["terminal(echo *)"]\n'
+LOOP = "terminal(echo *)"
+
+
+@pytest.fixture
+def runner(machine: Machine) -> Runner:
+    return Runner(machine.workspace, "hermes")
+
+
+def test_a_loop_is_asked_about_once_and_the_call_beyond_it_again(runner: Runner, machine: Machine) -> None:
+    asked: list[Asked] = []
+
+    def approve_the_loop(question: Asked) -> str | Answer:
+        asked.append(question)
+        return Answer(answer="run", pattern=Pattern(rule=LOOP, calls=50, seconds=600), by="tester")
+
+    result = runner.run(
+        "for number in range(51):\n    hermes.terminal(f'echo {number}')",
+        prompter=approve_the_loop,
+        policy_rules=RULES,
+    )
+    assert result["state"] == "succeeded", result
+    assert result["tool_calls"]["by_outcome"] == {"ok": 51}
+    assert [question.shown["command"] for question in asked] == ["echo 0", "echo 50"]
+    assert {question.source_line for question in asked} == {"hermes.terminal(f'echo {number}')"}
+    assert {(question.line, question.cell_index) for question in asked} == {(2, 0)}
+    assert asked[0].notebook == str(runner.folder / "in.ipynb")
+    assert asked[0].suggested
+    text = "".join(path.read_text() for path in machine.audit.glob("*.jsonl"))
+    answers = [line for line in map(json.loads, text.splitlines()) if line["type"] == "question_answered"]
+    assert [(line["by"], line["pattern_rule"], line["pattern_calls"]) for line in answers] == [("tester", LOOP, 50)] * 2
+
+
+def test_threads_of_one_line_share_a_question_and_nobody_pays_for_the_waiting(runner: Runner) -> None:
+    asked: list[Asked] = []
+
+    def answer_slowly(question: Asked) -> str | Answer:
+        asked.append(question)
+        threading.Event().wait(3.5)
+        return Answer(answer="run", pattern=Pattern(rule=LOOP, calls=12, seconds=600))
+
+    result = runner.run(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(12) as pool:\n"
+        "    done = list(pool.map(lambda n: hermes.terminal(f'echo {n}', timeout=3).stdout, range(12)))\n"
+        "print(len(done))",
+        cell_timeout=3,
+        prompter=answer_slowly,
+        policy_rules=RULES,
+    )
+    assert result["state"] == "succeeded", result
+    assert runner.text(0).endswith("12\n")
+    assert len(asked) == 1
+
+
+def test_a_person_stops_the_run(runner: Runner) -> None:
+    result = runner.run(
+        "try:\n    hermes.terminal('echo hi')\nexcept PermissionError as error:\n    print(error)\n"
+        "import time\ntime.sleep(600)",
+        "print('never')",
+        prompter=lambda question: "stop",
+        policy_rules=RULES,
+    )
+    assert result["state"] == "cancelled"
+    assert "a person stopped the run" in result["failed_cell"]["evalue"]
+    assert runner.states == ["cancelled", "not_run"]
+    assert "a person stopped the run" in runner.text(0)
+
+
+def test_what_a_person_allowed_a_notebook_is_asked_again_when_its_source_changes(runner: Runner) -> None:
+    asked: list[str] = []
+
+    def allow_the_notebook(question: Asked) -> str:
+        asked.append(question.notebook_digest)
+        return "notebook"
+
+    for source in ("hermes.terminal('echo hi')", "hermes.terminal('echo hi')", "hermes.terminal('echo hi')  # edited"):
+        result = runner.run(source, prompter=allow_the_notebook, policy_rules=RULES)
+        assert result["state"] == "succeeded", result
+    assert len(asked) == len(set(asked)) == 2
