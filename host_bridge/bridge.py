@@ -24,12 +24,13 @@ from host_bridge.audit.records import KernelStarted, PeerRefused, SessionClosed,
 from host_bridge.budgets import check_tools
 from host_bridge.calls import RunningCall
 from host_bridge.dispatcher import Dispatcher
-from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, SessionError
+from host_bridge.errors import AuditError, ConfigurationError, HostBridgeError, SessionError, TapeError
 from host_bridge.memory import limit_memory, watch_memory
 from host_bridge.policy.loading import Policy, load_policy
 from host_bridge.sandbox.islands import protected_files
 from host_bridge.server import Server
 from host_bridge.sessions import SessionState
+from host_bridge.tape.deck import Deck
 from host_bridge.tools.command_sandbox import PROTECTED_PATHS, READS_ONLY
 from host_bridge.tools.host_provided import HostCalls, HostTool
 from host_bridge.tools.registry import load_tools
@@ -70,8 +71,9 @@ class Bridge:
         policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)
         self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
+        self._deck = Deck(config, policy.digest) if config.tape.path or config.tape.earlier else None
         self._session.vault.open(
-            known_tools=(*self._registry, *config.host_tools), send=self._writer.put, learn=self._log.hide
+            known_tools=(*self._registry, *config.host_tools), send=self._writer.put, learn=self._learn
         )
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
@@ -85,7 +87,14 @@ class Bridge:
             desk=self._desk,
             line=self._server,
             settle=self._server.settle,
+            deck=self._deck,
         )
+
+    def _learn(self, secret: str) -> None:
+        """Keep a secret that was just read out of all records."""
+        self._log.hide(secret)
+        if self._deck is not None:
+            self._deck.hide(secret)
 
     def _load_policy(self) -> Policy:
         config = self._config
@@ -154,8 +163,24 @@ class Bridge:
         self._flush_reports()
         self._say_ended()
 
+    def _close_tape(self) -> str:
+        """Finish the tape and give its root hash."""
+        try:
+            return self._deck.close() if self._deck is not None else ""
+        except TapeError as error:
+            print(error, file=sys.stderr, flush=True)
+            return ""
+
     def _say_ended(self) -> None:
-        self._writer.put(control.Ended(reason=self._reason, calls=self._calls, denied=self._denied))
+        self._writer.put(
+            control.Ended(
+                reason=self._reason,
+                calls=self._calls,
+                denied=self._denied,
+                tape_root=self._close_tape(),
+                divergences=tuple(self._deck.divergences) if self._deck is not None else (),
+            )
+        )
         self._writer.flush(LAST_WORDS_SECONDS)
 
     def _close_log(self) -> None:
@@ -195,6 +220,8 @@ class Bridge:
             case control.CellStarted():
                 self._dispatcher.narrowings.enter_cell(message.narrow)
                 self._session.cell_index = message.index
+                if self._deck is not None:
+                    self._deck.cell_started(message)
             case control.CellSettled():
                 self._flush_reports()
                 if self._session.cell_index == message.index:
@@ -202,6 +229,8 @@ class Bridge:
                     self._dispatcher.narrowings.leave_cell()
                 if message.cancel:
                     self._server.cancel_cell(message.index)
+                if self._deck is not None:
+                    self._deck.cell_settled(message.index)
             case control.KernelStarting():
                 self._log.append(KernelStarted(public_key=message.public_key))
                 self._server.accept_key(message.public_key)

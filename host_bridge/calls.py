@@ -11,11 +11,19 @@ from typing import Any, Protocol
 
 from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolRequest
-from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, InvalidCallError
+from host_bridge.errors import (
+    CallCancelledError,
+    CallError,
+    CallTimeoutError,
+    InvalidCallError,
+    RecordError,
+    TapeError,
+)
 from host_bridge.policy.layers import Layer
 from host_bridge.policy.model import Resource, UrlResource
 from host_bridge.secrets.veil import VeiledStream
 from host_bridge.sessions import SessionState
+from host_bridge.tape.recording import Recording
 from host_bridge.tools.interface import Bytes
 
 MAX_CHUNK_BYTES = 1 * 2**20  # per-message costs vanish, and a cancelled call has little on its way
@@ -45,6 +53,8 @@ class RunningCall:
         late: What it ends as when its time is up: for lack of time of its own, or of the session's.
         emitted_bytes: What was streamed so far.
         secrets: The names of the secrets it was admitted with.
+        recording: What is written of it to the run's tape, None where there is none.
+        doubt: Why a person should be asked even though the policy allows it, empty for no reason.
     """
 
     def __init__(
@@ -77,6 +87,8 @@ class RunningCall:
         self._veiled: dict[str, VeiledStream] = {}
         self.narrowing: tuple[Layer, ...] = ()
         self.untrusted = ""
+        self.recording: Recording | None = None
+        self.doubt = ""
         self.result_hash = hashlib.sha256(usedforsecurity=False)
         self._line = line
         self._authorise = authorise
@@ -127,6 +139,8 @@ class RunningCall:
             if size:
                 self.result_hash.update(piece)
                 self.emitted_bytes += size
+                if self.recording is not None:
+                    self._record_chunk(self.recording, stream, piece)
                 self._line.send_chunk(self, stream, piece)
                 view = view[size:]
             if size < wanted:
@@ -143,6 +157,8 @@ class RunningCall:
                     self._wait()
                 piece, last = self._pieces.popleft()
             self.session.budgets.take_in(len(piece))
+            if self.recording is not None:
+                self.recording.uploaded(piece, last)
             yield piece
             if piece and not last:
                 self._line.send_credit(self, len(piece))
@@ -216,6 +232,13 @@ class RunningCall:
     def extend(self, seconds: float) -> None:
         """Give back time that the call spent waiting for somebody else."""
         self.deadline += seconds
+
+    @staticmethod
+    def _record_chunk(recording: Recording, stream: str, piece: Bytes) -> None:
+        try:
+            recording.chunk(stream, piece)
+        except TapeError as error:
+            raise RecordError(f"what the call gave could not be recorded, so it was stopped: {error}") from error
 
     def _take_credit(self, wanted: int) -> int:
         with self._changed:

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import msgspec
@@ -38,6 +38,29 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: str
     tools: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+
+
+class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a session does with tapes (`host_bridge.tape`).
+
+    Attributes:
+        path: Where to record; in a folder no kernel reaches. Empty for not recording.
+        facts: What the host application knows of the run; kept with it.
+        earlier: The tape of an earlier run, to answer calls from; empty for none.
+        mode: `"record"`; `"replay"` answers calls from the earlier tape; `"resume"` continues it.
+        live_from: With `resume`, the cell whose calls are made in earnest where the earlier tape doesn't have them.
+        on_miss: What a replay does with a call that isn't on the tape: `"error"`, or `"live"` to make it.
+        on_unknown: What a resumed run does about a call that may or may not have been made: `"ask"`, `"skip"`, `"redo"` or
+            `"fail"`.
+    """
+
+    path: str = ""
+    facts: dict[str, Any] = {}
+    earlier: str = ""
+    mode: Literal["record", "replay", "resume"] = "record"
+    live_from: int = 0
+    on_miss: Literal["error", "live"] = "error"
+    on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +92,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         interactive: Whether somebody answers `Asked`; where nobody does, `ask` is a denial.
         marks_cells: Whether the host says which cell runs. Then a call outside any cell is refused.
         memory_bytes: The session process ends itself above this much resident memory.
+        tape: What to record and what to answer from an earlier tape.
     """
 
     session_id: str
@@ -102,6 +126,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ask_timeout_seconds: float = 300.0
     marks_cells: bool = False
     memory_bytes: int = 512 * 2**20
+    tape: TapeOrders = TapeOrders()
 
     def __repr__(self) -> str:
         # It holds keys and secrets, and a repr ends up in logs and tracebacks.
@@ -133,6 +158,7 @@ class CellStarted(ControlMessage, frozen=True, tag="cell_started"):
     index: int
     cell_id: str = ""
     narrow: tuple[str, ...] = ()
+    source_digest: str = ""
 
 
 class CellSettled(ControlMessage, frozen=True, tag="cell_settled"):
@@ -337,11 +363,18 @@ class SecretRequest(ControlMessage, frozen=True, tag="secret_request"):
 
 
 class Ended(ControlMessage, frozen=True, tag="ended"):
-    """The session's last words: why it ended (empty when asked to), and its totals."""
+    """The session's last words: why it ended (empty when asked to), its totals, and what came of its tapes.
+
+    Attributes:
+        tape_root: The finished tape's root hash; empty where none was recorded, or its end couldn't be.
+        divergences: What a replay found to be otherwise than on the tape.
+    """
 
     reason: str = ""
     calls: int = 0
     denied: int = 0
+    tape_root: str = ""
+    divergences: tuple[str, ...] = ()
 
 
 ToSession = (

@@ -30,6 +30,7 @@ from host_bridge.errors import (
     DeniedError,
     InvalidCallError,
     RecordError,
+    TapeError,
 )
 from host_bridge.narrowing import Narrowings, judge_process
 from host_bridge.policy.engine import decide
@@ -38,6 +39,8 @@ from host_bridge.policy.model import AccessRequest, Decision, Effect, Resource
 from host_bridge.policy.provenance import untrusted_source
 from host_bridge.secrets.veil import Veil
 from host_bridge.sessions import SessionState, call_digest
+from host_bridge.tape.answers import RecordedTool
+from host_bridge.tape.deck import ANSWERED, Deck
 from host_bridge.tools.interface import Bytes, Call, Tool, ToolOutput
 from host_bridge.tools.registry import Registry
 
@@ -55,6 +58,7 @@ class Dispatcher:
         desk: Where calls wait for a person.
         line: How a running call reaches its kernel.
         settle: Hands a reply to the server, from any thread.
+        deck: Records calls on the run's tape and answers them from an earlier one; None for neither.
         workers: How many calls may run at the same time; the others wait their turn.
     """
 
@@ -68,6 +72,7 @@ class Dispatcher:
         desk: Desk,
         line: Line,
         settle: Callable[[RunningCall, ToolReply, Sequence[Frame]], None],
+        deck: Deck | None = None,
         workers: int = 32,
     ) -> None:
         self._session = session
@@ -77,6 +82,7 @@ class Dispatcher:
         self._desk = desk
         self._line = line
         self._settle = settle
+        self._deck = deck
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="call")
         self._next_call = 0
         self.narrowings = Narrowings(registry)
@@ -99,6 +105,10 @@ class Dispatcher:
     def start(self, call: RunningCall, bulk: Sequence[Frame]) -> None:
         """Begin a call, on the server's thread. Returns soon: at once for what could wait."""
         try:
+            recorded = self._deck.open(call, bulk) if self._deck is not None else None
+            if recorded is not None:
+                self._answer_recorded(call, recorded)
+                return
             tool = self._registry.find(call.request.tool)
             arguments = _arguments(tool, call.request, bulk)
             call.narrowing = self.narrowings.layers(call.request.narrow)
@@ -134,6 +144,8 @@ class Dispatcher:
                 self._admit_secrets(call, tool, prepared)
             request = self._request(call, prepared.resources)
             decision = self._decide(request, prepared.about)
+            if self._deck is not None:
+                decision = self._deck.review(call, tool.name, prepared, decision)
             if decision.effect is Effect.ASK:
                 self._ask(call, tool, prepared, request, decision)
                 return
@@ -147,15 +159,24 @@ class Dispatcher:
             return
         self._finish(call, tool, prepared, decision)
 
+    def _answer_recorded(self, call: RunningCall, recorded: Call) -> None:
+        """Settle a call from an earlier tape: what was decided and done then is neither decided nor done again."""
+        tool = RecordedTool(call.request.tool, recorded)
+        if recorded.quick:
+            self._finish(call, tool, recorded, ANSWERED)
+        else:
+            self._pool.submit(self._finish, call, tool, recorded, ANSWERED)
+
     def _finish(self, call: RunningCall, tool: Tool, prepared: Call, decision: Decision) -> None:
         acted = False
         try:
             try:
                 digest = call_digest(tool.name, prepared.shown)
+                if decision.effect is Effect.ALLOW:
+                    call.untrusted = self._source(tool, prepared)
                 self._record_decided(call, prepared.shown, digest, decision)
                 if decision.effect is not Effect.ALLOW:
                     raise _denied(decision) if call.ended is None else call.ending()
-                call.untrusted = self._source(tool, prepared)
                 acted = call.running = True
                 call.check()
                 output = prepared.run(call)
@@ -287,6 +308,8 @@ class Dispatcher:
             question_id=decision.question_id,
         )
         self._append(record)
+        if self._deck is not None:
+            self._deck.decided(call, shown, digest, decision)
 
     def _append(self, record: Record) -> None:
         try:
@@ -312,6 +335,8 @@ class Dispatcher:
             self._session.budgets.count_result(len(value))
             result_bytes = call.emitted_bytes + content_bytes
             reply = ToolReply(id=call.request.id, result=output.value, bulk=tuple(output.bulk))
+            if self._deck is not None:
+                self._deck.succeeded(call, output)
             self._record_settled(call, "ok", digest.hexdigest(), result_bytes)
         except Exception as error:
             self._reply_failure(call, error)
@@ -325,6 +350,11 @@ class Dispatcher:
                 self._record_settled(call, failure.code.value, "", call.emitted_bytes)
             except AuditError as unrecorded:
                 _report(unrecorded)  # the act is done or has failed; the next call finds the log closed
+        if self._deck is not None:
+            try:
+                self._deck.failed(call, failure)
+            except TapeError as unrecorded:
+                _report(unrecorded)  # as above: it then stands on the tape as unknown
         self._settle(call, ToolReply(id=call.request.id, failure=failure), ())
 
     def _record_settled(self, call: RunningCall, outcome: str, digest: str, size: int) -> None:

@@ -34,6 +34,10 @@ class AuditError(HostBridgeError):
     """A record that could not be written, or a log that doesn't verify."""
 
 
+class TapeError(HostBridgeError):
+    """A tape that can't be written or read, or doesn't fit what is to be replayed."""
+
+
 class SandboxError(HostBridgeError):
     """The kernel can't be confined as asked: says what is missing and how to get it."""
 

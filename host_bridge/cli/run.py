@@ -98,6 +98,25 @@ _SHOWN_SOURCE_LINES = 12
     help="A limit: calls, calls.TOOL, concurrent_calls, pending_asks, bytes, bytes_in, bytes_out, seconds, wall_seconds.",
 )
 @click.option("--audit", "audit_path", default="", type=FILE, metavar="FILE", help="The audit log to write.")
+@click.option(
+    "--tape", default="", type=FILE, metavar="FILE", help="The tape to write; by default beside OUTPUT, as out.tape."
+)
+@click.option("--no-tape", is_flag=True, help="Write none.")
+@click.option(
+    "--replay", default="", type=FILE, metavar="TAPE", help="Answer all tool calls from a tape; no tool is used."
+)
+@click.option(
+    "--on-miss",
+    type=click.Choice(["error", "live"]),
+    default="error",
+    help="What a replay does with a call that isn't on the tape.",
+)
+@click.option("--resume", default="", metavar="RUN", help="Go on with a run: its id, its output notebook or its tape.")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["ask", "skip", "redo", "fail"]),
+    help="What a resumed run does with a call that may have been made; by default ask, or fail where nobody is there.",
+)
 @click.option("--prepare-only", is_flag=True, help="Write the notebook with its parameters; run nothing.")
 @click.option("--report-mode", is_flag=True, help="Hide the code in the output notebook.")
 @click.option("--allow-errors", is_flag=True, help="Go on after a cell that failed; the run has failed all the same.")
@@ -238,7 +257,11 @@ def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Give the options of `NotebookExecutor.execute` (`RunOptions`)."""
     ask = choices.pop("ask")
     attended = is_attended() if ask is None else ask
+    if choices["replay"] and choices["resume"]:
+        raise click.UsageError("--replay and --resume are two ways to run; choose one")
     return {
+        "record_tape": not choices.pop("no_tape"),
+        "on_unknown": choices.pop("on_unknown") or ("ask" if attended else "fail"),
         "kernel_name": choices.pop("kernel"),
         "principal": choices.pop("agent"),
         "policy_files": choices.pop("policies"),

@@ -75,10 +75,13 @@ class HermesEngine:
         from host_bridge.executor.running import RunSetup, destination_for, open_record
 
         setup = hermes or RunSetup.for_papermill(nb, log_output=log_output, **options)
+        destination = setup.destination or destination_for(output_path)
+        if hermes is None:
+            setup.begin_tape(nb, destination)
         record = open_record(
             nb,
             setup,
-            destination=setup.destination or destination_for(output_path),
+            destination=destination,
             output_path=output_path,
             progress_bar=progress_bar,
             log_output=log_output,

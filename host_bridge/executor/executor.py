@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from host_bridge.executor.documents import Document
 from host_bridge.executor.imports import import_jsonschema_lightly
@@ -62,6 +62,13 @@ class RunOptions:
         grant: The id of a question of an earlier run: its answer is used, once, for the same call of the same notebook.
         on_call: Hears of every settled tool call.
         tools: Tools the calling program provides.
+        tape: Where the run's tape goes; beside the output when empty (`out.ipynb`, `out.tape`).
+        record_tape: Whether there is one.
+        replay: A tape to answer all calls from, in place of the tools.
+        on_miss: What a replay does with a call that isn't on the tape: `"error"`, or `"live"` to make it.
+        resume: A run to go on with, by its id, its output notebook or its tape: what had ended is answered from its tape.
+        on_unknown: What a resumed run does with a call of which nobody knows whether it was made: `"ask"` the prompter,
+            `"skip"` it, `"redo"` it, or `"fail"`.
         progress: True shows papermill's progress bar; a function is told of each cell's start and end.
         log_output: Send outputs to the logger `papermill`.
         stdout_file: Gets what cells print.
@@ -94,6 +101,12 @@ class RunOptions:
     grant: str = ""
     on_call: CallListener | None = None
     tools: Sequence[HostTool] = ()
+    tape: Path = ""
+    record_tape: bool = True
+    replay: Path = ""
+    on_miss: Literal["error", "live"] = "error"
+    resume: str = ""
+    on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"
     progress: bool | Callable[[CellProgress], None] = False
     log_output: bool = False
     stdout_file: TextIO | None = None
@@ -106,6 +119,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} is negative; give seconds, or None for no limit")
+        if self.replay and self.resume:
+            raise ValueError("a run replays a tape or resumes a run; give one of replay and resume")
 
 
 class NotebookExecutor:
@@ -143,7 +158,7 @@ class NotebookExecutor:
                  "scraps": {"health_score": 0.94},
                  "state": "succeeded" | "failed" | "timed_out" | "kernel_died" | "cancelled" | "denied",
                  "error": "why, where no cell says it", "run_id", "output_path", "kernel", "session_id", "principal",
-                 "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "warnings"}
+                 "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "tape", "warnings"}
 
             `index` counts in the output notebook, an injected parameters cell included. With `prepare_only` the state is
             `not_run`.

@@ -19,9 +19,16 @@ from host_bridge.executor.asking import NotebookPrompter, stopping_listener
 from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
+from host_bridge.executor.earlier import EarlierRun, replayed, resumed
 from host_bridge.executor.imports import import_jsonschema_lightly
 from host_bridge.executor.kernel import RunningKernel
-from host_bridge.executor.parameters import check_parameters, inspect_parameters, load_parameters, split_secrets
+from host_bridge.executor.parameters import (
+    check_parameters,
+    describe_parameters,
+    inspect_parameters,
+    load_parameters,
+    split_secrets,
+)
 from host_bridge.executor.parking import PatientPrompter, Questions, facts_of, open_questions
 from host_bridge.executor.permissions import declared_permissions, texts_within
 from host_bridge.executor.reading import glance, is_remote, read_text
@@ -31,6 +38,7 @@ from host_bridge.executor.scraps import scrap_values
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest
+from host_bridge.executor.taping import RunTape, facts_of_run
 from host_bridge.provisioning.notebook import source_digest
 from host_bridge.provisioning.options import LaunchOptions, Prompter
 
@@ -61,6 +69,10 @@ class Preparation:
         self._secrets: dict[str, Any] = {}
         self._foreign_parameters: dict[str, Any] | None = None
         self._kernel_choice: KernelChoice
+        self._earlier: EarlierRun | None = None
+        self._notebook: NotebookNode | None = None
+        self._tape: RunTape
+        self._scraps: dict[str, Any] = {}
         self._destination: Destination | None = None
         self._setup: RunSetup | None = None
         self._questions = Questions()
@@ -81,6 +93,7 @@ class Preparation:
         if self._kernel_choice.warning:
             self._report.warn(self._kernel_choice.warning)
         self._check_parameters(document, _as_mapping(parameters))
+        self._find_earlier()
 
     def run(self) -> dict[str, Any]:
         """Run the notebook.
@@ -88,8 +101,15 @@ class Preparation:
         Raises:
             HostBridgeError: The kernel could not be started, or the notebook is not valid after all.
         """
+        self._tape = self._begin_tape()
+        try:
+            return self._run(self._tape)
+        finally:
+            self._tape.close(self._scraps)
+
+    def _run(self, tape: RunTape) -> dict[str, Any]:
         self._questions = self._open_questions()
-        launch = self._launch_options()
+        launch = self._launch_options(tape)
         importing = threading.Thread(target=_import_what_runs, name="hermes-import", daemon=True)
         importing.start()
         cwd = os.path.abspath(self._options.cwd or ".")  # noqa: PTH100
@@ -97,7 +117,7 @@ class Preparation:
         try:
             importing.join()
             setup = self._setup = self._setup_of_run(kernel)
-            notebook = self._prepared_notebook()
+            notebook = self._notebook or self._prepared_notebook()
             for cell in notebook.cells:
                 if cell.cell_type == "code":
                     cell.outputs = []
@@ -106,7 +126,8 @@ class Preparation:
             kernel.end()  # if no run came so far
             self._questions.close("the run has ended")
         assert setup.notebook is not None
-        return self._report.as_result(scraps=scrap_values(setup.notebook), output_path=self._output_path)
+        self._scraps = scrap_values(setup.notebook)
+        return self._report.as_result(scraps=self._scraps, output_path=self._output_path)
 
     def write_only(self) -> dict[str, Any]:
         """Write the notebook with its parameters, and run nothing."""
@@ -165,6 +186,33 @@ class Preparation:
             inject(notebook, self._plain, self._secrets)
         return notebook
 
+    # tapes -------------------------------------------------------------------------------------------------------------
+
+    def _find_earlier(self) -> None:
+        options, facts = self._options, self._facts()
+        if options.replay:
+            self._earlier = replayed(os.fspath(options.replay), facts, self._report, options.on_miss)
+        elif options.resume:
+            self._earlier = resumed(options.resume, facts, self._report, options.on_unknown)
+            self._notebook = self._prepared_notebook()
+            self._earlier.check_cells(self._notebook.cells)
+
+    def _facts(self) -> dict[str, Any]:
+        given = self._foreign_parameters or self._plain
+        return facts_of_run(self._digest, describe_parameters(given), self._secrets)
+
+    def _begin_tape(self) -> RunTape:
+        return RunTape(
+            self._report,
+            notebook=self._input_path,
+            output=self._output_path,
+            facts=self._facts(),
+            orders=self._earlier.orders if self._earlier else None,
+            named=os.fspath(self._options.tape),
+            records=self._options.record_tape,
+            resumes=self._earlier.run_id if self._earlier and self._options.resume else "",
+        )
+
     # running -----------------------------------------------------------------------------------------------------------
 
     def _setup_of_run(self, kernel: RunningKernel) -> RunSetup:
@@ -219,6 +267,7 @@ class Preparation:
             stdout_file=options.stdout_file,
             stderr_file=options.stderr_file,
             on_progress=options.progress if callable(options.progress) else None,
+            on_session_over=self._tape.finish,
         )
 
     def _open_questions(self) -> Questions:
@@ -228,7 +277,7 @@ class Preparation:
         facts = facts_of(run_id, paths, self._timeout, self._options, parameters=plain, secrets=secrets)
         return open_questions(self._options, facts, tuple(texts_within(secrets)), self._stop)
 
-    def _launch_options(self) -> LaunchOptions:
+    def _launch_options(self, tape: RunTape) -> LaunchOptions:
         options, questions = self._options, self._questions
         return LaunchOptions(
             workspace=os.path.abspath(options.workspace) if options.workspace else "",  # noqa: PTH100
@@ -249,6 +298,7 @@ class Preparation:
             budgets=dict(options.budgets),
             on_call=stopping_listener(self._stop, options.on_call),
             tools=tuple(options.tools),
+            tape=tape.orders,
         )
 
     def _prompter(self, prompter: Prompter) -> Prompter:

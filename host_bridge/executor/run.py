@@ -24,6 +24,7 @@ from host_bridge.executor.report import FailedCell, count_calls
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import DENIAL_NAMES, State
 from host_bridge.executor.stopping import StopRequest
+from host_bridge.tape.format import sha256
 
 ALLOWED_ERROR_TAG = "raises-exception"  # nbclient's, pytest's for notebooks
 _ORDERLY_EXITS = frozenset({"", "0", "None"})  # sys.exit(), sys.exit(0), sys.exit(None)
@@ -155,6 +156,8 @@ class NotebookRun:
             self._kernel.request_shutdown()
         self._record.save_now()
         self._kernel.close()
+        if self._settings.on_session_over is not None and self._kernel.session is not None:
+            self._settings.on_session_over(self._kernel.session)
 
     def _describe_session(self) -> None:
         session = self._kernel.session
@@ -374,7 +377,8 @@ class NotebookRun:
         self._running = index
         if session is not None:
             with _session_may_be_over():
-                session.cell_started(index, str(cell.get("id", "")), narrowing_of(cell))
+                source_digest = sha256(self._record.sources[index].encode("utf-8", "backslashreplace"))
+                session.cell_started(index, str(cell.get("id", "")), narrowing_of(cell), source_digest)
         try:
             yield
         finally:

@@ -22,9 +22,11 @@ from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import RunReport
 from host_bridge.executor.run import NotebookRun
 from host_bridge.executor.saving import Destination, LocalFile
+from host_bridge.executor.scraps import scrap_values
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest, signals_stop
+from host_bridge.executor.taping import RunTape, facts_of_run
 from host_bridge.provisioning.options import LaunchOptions
 
 _PAPERMILL_OPTIONS = frozenset({"input_path", "stdout_file", "stderr_file", "start_timeout", "execution_timeout"})
@@ -43,6 +45,7 @@ class RunSetup:
         finish: Completes the notebook's metadata before it is saved for the first time.
         tells_result: Whether somebody reads the report; what happened in the run is not raised then.
         notebook: The one that was run, once it was.
+        tape: Of a run of papermill's.
     """
 
     settings: RunSettings
@@ -57,6 +60,7 @@ class RunSetup:
     finish: Callable[[NotebookNode], None] = lambda notebook: None
     tells_result: bool = False
     notebook: NotebookNode | None = None
+    tape: RunTape | None = None
 
     @classmethod
     def for_papermill(cls, nb: NotebookNode, *, log_output: bool, **options: Any) -> RunSetup:
@@ -81,8 +85,9 @@ class RunSetup:
             shutdown_now=options.pop("shutdown_kernel", "graceful") == "immediate",
             client_settings={key: value for key, value in options.items() if key not in ("timeout", "startup_timeout")},
         )
+        setup = cls(settings=settings, report=report, clock=RunClock(), start_options=start)
         path = given["input_path"]
-        launch = LaunchOptions(
+        setup.launch = LaunchOptions(
             notebook=os.path.abspath(path) if isinstance(path, str) and "://" not in path else "",  # noqa: PTH100
             notebook_permissions=declared_permissions(nb.metadata),
             notebook_digest=digest_before_injection(nb, path),
@@ -90,7 +95,25 @@ class RunSetup:
             secrets=tuple(texts_within(secrets)),
             marks_cells=True,
         )
-        return cls(settings=settings, report=report, clock=RunClock(), launch=launch, start_options=start)
+        return setup
+
+    def begin_tape(self, nb: NotebookNode, destination: Destination | None) -> None:
+        """Have a run of papermill's recorded, as one of `NotebookExecutor` is.
+
+        Raises:
+            HostBridgeError: Something can't be written where it should be.
+        """
+        assert self.launch is not None
+        given = nb.metadata.get("papermill", {}).get("parameters") or {}
+        plain = {name: value for name, value in given.items() if name not in self.settings.secrets}
+        self.tape = RunTape(
+            self.report,
+            notebook=self.launch.notebook,
+            output=destination.path if isinstance(destination, LocalFile) else None,
+            facts=facts_of_run(self.launch.notebook_digest, plain, self.settings.secrets),
+        )
+        self.launch = dataclasses.replace(self.launch, tape=self.tape.orders)
+        self.settings = dataclasses.replace(self.settings, on_session_over=self.tape.finish)
 
 
 def open_record(nb: NotebookNode, setup: RunSetup, **options: Any) -> RunRecord:
@@ -158,6 +181,8 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
             raise
         finally:
             _complete(record, setup)
+            if setup.tape is not None:
+                setup.tape.close(scrap_values(record.nb))
             if setup.stop is None:
                 stop.close()
 

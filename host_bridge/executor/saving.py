@@ -46,12 +46,17 @@ class LocalFile:
 
     That is found out once. The folder may lie in a kernel's workspace, and what its path leads to later is the kernel's choice.
 
+    Args:
+        path: The file.
+        mode: The permissions of a new one, less what the umask takes.
+
     Raises:
         OutputError: Nothing can be written there.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, mode: int = 0o666) -> None:
         self._shown = path
+        self._mode = mode
         self._path = os.path.realpath(path)
         folder, self._name = os.path.split(self._path)
         self._is_special = _check_writable(path, self._path)
@@ -59,6 +64,11 @@ class LocalFile:
             _sweep(folder, self._name)
             self._folder = _open_folder(folder)
             weakref.finalize(self, os.close, self._folder)
+
+    @property
+    def path(self) -> str:
+        """Where it really is."""
+        return self._path
 
     def write(self, pieces: Iterable[bytes], *, last: bool) -> None:
         """Replace the file."""
@@ -76,7 +86,7 @@ class LocalFile:
     def _replace(self, pieces: Iterable[bytes], last: bool) -> None:
         beside = f".{self._name}.{os.getpid()}-{next(_numbers)}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(beside, flags, 0o666, dir_fd=self._folder)
+        descriptor = os.open(beside, flags, self._mode, dir_fd=self._folder)
         try:
             with open(descriptor, "wb") as stream:
                 self._keep_mode(descriptor)

@@ -12,6 +12,8 @@ from host_bridge.executor.report import CellProgress
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+    from host_bridge.provisioning.session import BridgeSession
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -32,6 +34,7 @@ class RunSettings:
         stderr_file: Gets what they print to standard error.
         on_progress: Told of each cell's start and end.
         shutdown_now: Kill the kernel at the end instead of letting it end.
+        on_session_over: Told of the bridge session once it is over, before the run's end is written.
         client_settings: Further settings of nbclient's `NotebookClient`.
     """
 
@@ -48,4 +51,5 @@ class RunSettings:
     stderr_file: TextIO | None = None
     on_progress: Callable[[CellProgress], None] | None = None
     shutdown_now: bool = False
+    on_session_over: Callable[[BridgeSession], None] | None = None
     client_settings: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from host_bridge.control import Answer, Asked, CallSettled
+from host_bridge.control import Answer, Asked, CallSettled, TapeOrders
 
 Prompter = Callable[[Asked], str | Answer]
 """Asks a person. Called in a thread of its own.
@@ -77,6 +77,7 @@ class LaunchOptions:
         tools: Tools the application provides.
         confinement: The backend to confine the kernel by, over that of the configuration.
         limits: Of the kernel, over those of the configuration and by their names (`host_bridge.config.LimitSettings`).
+        tape: What the session records, and what it answers from an earlier tape.
         network: `"none"` or `"full"`, over that of the configuration.
     """
 
@@ -101,3 +102,4 @@ class LaunchOptions:
     confinement: str = ""
     limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     network: str = ""
+    tape: TapeOrders = dataclasses.field(default_factory=TapeOrders)

@@ -166,18 +166,19 @@ class BridgeSession:
         """
         self._send(KernelStarting(public_key=public_key))
 
-    def cell_started(self, index: int, cell_id: str = "", narrow: Sequence[str] = ()) -> None:
+    def cell_started(self, index: int, cell_id: str = "", narrow: Sequence[str] = (), source_digest: str = "") -> None:
         """Say which cell is about to run. Call it before sending the execution request.
 
         Args:
             index: Which one.
             cell_id: Its id in the notebook.
             narrow: Rules: its calls are allowed nothing else. Rules that can't be meant end the session.
+            source_digest: SHA-256 of its source, for the tape.
 
         Raises:
             SessionError: The session is over.
         """
-        self._send(CellStarted(index=index, cell_id=cell_id, narrow=tuple(narrow)))
+        self._send(CellStarted(index=index, cell_id=cell_id, narrow=tuple(narrow), source_digest=source_digest))
 
     def cell_settled(self, index: int, cancel: bool = False) -> None:
         """Say that a cell is done; with `cancel`, calls it left open are cancelled.

@@ -129,6 +129,7 @@ def session_config(
         ask_timeout_seconds=options.ask_timeout_seconds or host.session.ask_timeout_seconds,
         marks_cells=options.marks_cells,
         memory_bytes=host.session.memory_bytes,
+        tape=options.tape,
     )
 
 
