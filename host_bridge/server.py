@@ -25,6 +25,7 @@ from zmq.utils import z85
 from hermes_protocol import Connection, ErrorCode, LocalProtocolError, RemoteProtocolError, Role
 from hermes_protocol.frames import MAX_BULK_FRAME_BYTES, MAX_FRAMES, Frame
 from hermes_protocol.messages import (
+    MAX_TIMEOUT_SECONDS,
     PROTOCOL_VERSIONS,
     SECRETS_SINCE,
     AnyMessage,
@@ -286,6 +287,7 @@ class Server:
 
     def send_pending(self, call: RunningCall, seconds: float, reason: str) -> None:
         """Tell the kernel that a call's clock stands still."""
+        seconds = min(seconds, MAX_TIMEOUT_SECONDS)  # a kernel takes a longer one for a broken bridge
         self._post(lambda: self._send_for(call, Pending(id=call.request.id, seconds=seconds, reason=reason)))
 
     def watch(self, call: RunningCall) -> None:

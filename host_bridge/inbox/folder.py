@@ -26,7 +26,7 @@ from host_bridge.inbox.question import ID_PATTERN, Outcome, Question, QuestionSt
 if TYPE_CHECKING:
     from host_bridge.control import Answer, Asked
 
-FOLDER_NAME = "approvals"
+FOLDER = Path("approvals", "questions")
 MAX_QUESTION_BYTES = 2**20  # what is shown of a call is bounded: large contents are a digest and a size
 MAX_QUESTIONS = 1000
 KEPT_SECONDS = 30 * 86_400.0  # how long a settled question can be looked up
@@ -45,7 +45,7 @@ class Inbox:
     """
 
     def __init__(self, folder: Path | None = None, *, now: Callable[[], float] = time.time) -> None:
-        self.folder = folder if folder is not None else state_folder() / FOLDER_NAME
+        self.folder = folder if folder is not None else state_folder() / FOLDER
         self.now = now
 
     # asking --------------------------------------------------------------------------------------------------------------

@@ -262,6 +262,18 @@ def test_an_ask_nobody_answers_is_a_no_in_time():
         assert kernel.answer(call_id).code == "denied"
 
 
+def test_a_question_may_wait_for_as_long_as_can_be_configured():
+    with (
+        open_host(policy_texts=ASK, interactive=True, ask_timeout_seconds=86_400.0) as host,
+        open_kernel(host) as kernel,
+    ):
+        kernel.greet()
+        call_id = kernel.ask("terminal", command="echo hi")
+        host.send(control.Answer(question_id=host.expect(control.Asked).question_id, answer="once"))
+        assert kernel.hear(Pending).seconds == 86_400.0
+        assert kernel.answer(call_id).code == "ok"
+
+
 def test_the_host_is_told_when_nobody_waits_for_an_answer_any_more():
     with open_host(policy_texts=ASK, interactive=True, ask_timeout_seconds=30) as host, open_kernel(host) as kernel:
         kernel.greet()

@@ -22,7 +22,7 @@ from inboxes import asked, no
 
 from host_bridge.control import Sibling
 from host_bridge.inbox import api
-from host_bridge.inbox.folder import Inbox
+from host_bridge.inbox.folder import FOLDER, Inbox
 from host_bridge.inbox.owner import this_process
 from host_bridge.inbox.question import Question
 from host_bridge.rundirs.processes import ProcessIdentity
@@ -35,7 +35,7 @@ class Server:
     """A running `approvals serve`, and requests to it."""
 
     def __init__(self, state: Path, *options: str) -> None:
-        self.inbox = Inbox(state / "hermes-runtime" / "approvals")
+        self.inbox = Inbox(state / "hermes-runtime" / FOLDER)
         self.process = subprocess.Popen(
             [PROGRAM, "approvals", "serve", *options],
             env={**os.environ, "XDG_STATE_HOME": str(state)},

@@ -16,7 +16,7 @@ import pytest
 from inboxes import asked
 
 from host_bridge.config import HostConfig
-from host_bridge.inbox.folder import Inbox
+from host_bridge.inbox.folder import FOLDER, Inbox
 from host_bridge.inbox.owner import this_process
 from host_bridge.inbox.views import as_data
 
@@ -42,7 +42,7 @@ def test_the_requests_shown_work(tmp_path: Path) -> None:
         told = ""
         while not told.endswith("}\n"):
             told += server.stdout.readline()
-        question = Inbox(tmp_path / "hermes-runtime" / "approvals").ask(asked(), this_process(), seconds=60)
+        question = Inbox(tmp_path / "hermes-runtime" / FOLDER).ask(asked(), this_process(), seconds=60)
         variables = {**environment, "API": json.loads(told)["address"], "ID": question.id}
         listed, one, events, answered = [
             subprocess.run(
