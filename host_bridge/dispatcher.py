@@ -22,6 +22,7 @@ from hermes_protocol.messages import Failure, ToolReply, ToolRequest
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.desk import Desk, stopped
 from host_bridge.audit.log import AuditLog
+from host_bridge.audit.recorded_calls import about
 from host_bridge.audit.records import CallDecided, CallSettled, Record, SessionTainted
 from host_bridge.calls import Line, RunningCall
 from host_bridge.errors import (
@@ -174,7 +175,7 @@ class Dispatcher:
                 digest = call_digest(tool.name, prepared.shown)
                 if decision.effect is Effect.ALLOW:
                     call.untrusted = self._source(tool, prepared)
-                self._record_decided(call, prepared.shown, digest, decision)
+                self._record_decided(call, prepared.shown, digest, decision, prepared.resources)
                 if decision.effect is not Effect.ALLOW:
                     raise _denied(decision) if call.ended is None else call.ending()
                 acted = call.running = True
@@ -289,7 +290,14 @@ class Dispatcher:
             error = unrecorded
         self._reply_failure(call, error, recorded=False)
 
-    def _record_decided(self, call: RunningCall, shown: Mapping[str, Any], digest: str, decision: Decision) -> None:
+    def _record_decided(
+        self,
+        call: RunningCall,
+        shown: Mapping[str, Any],
+        digest: str,
+        decision: Decision,
+        resources: tuple[Resource, ...] = (),
+    ) -> None:
         config = self._session.config
         record = CallDecided(
             call_id=call.call_id,
@@ -300,6 +308,7 @@ class Dispatcher:
             cell_index=call.cell_index,
             tool=call.request.tool,
             arguments=dict(shown),
+            about=about(call.request.tool, resources),
             arguments_digest=digest,
             effect=decision.effect.name.lower(),
             rule_id=decision.rule_id,

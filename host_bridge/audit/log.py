@@ -98,7 +98,7 @@ class AuditLog:
             AuditError: It was not written; what it is about must not happen.
         """
         if not self._keeps_arguments and type(record) is CallDecided:
-            record = msgspec.structs.replace(record, arguments=None)
+            record = msgspec.structs.replace(record, arguments=None, about=None)
         try:
             body = self._redactor.encode(record)
         except (ValueError, TypeError, RecursionError) as error:

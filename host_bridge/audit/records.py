@@ -44,6 +44,7 @@ class CallDecided(Record, frozen=True, tag="call_decided"):
 
     Attributes:
         arguments: As shown to people and as they run; left out where the log keeps digests only.
+        about: What the policy looked at, where the tool's arguments don't say it (`audit.recorded_calls`); left out with them.
         arguments_digest: SHA-256 over tool and arguments.
         effect: `allow` or `deny`: what an `ask` came to.
         answer: A person's answer, or the grant that was used (`run`, `pattern`, `notebook`, `always`), or why there was none
@@ -63,6 +64,7 @@ class CallDecided(Record, frozen=True, tag="call_decided"):
     cell_index: int | None = None
     arguments_digest: str = ""
     arguments: dict[str, Any] | None = None
+    about: tuple[dict[str, Any], ...] | None = None
     answer: str = ""
     question_id: str = ""
 

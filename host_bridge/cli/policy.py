@@ -13,6 +13,7 @@ from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
 from host_bridge.cli.output import counted, indented, plain, print_json, table
 from host_bridge.cli.policy_edits import allow_command, ask_command, deny_command, init_command
 from host_bridge.cli.policy_loading import load_session_policy
+from host_bridge.cli.policy_rehearsal import test_command
 
 if TYPE_CHECKING:
     from host_bridge.policy.engine import Explanation
@@ -29,6 +30,7 @@ policy_command.add_command(init_command)
 policy_command.add_command(allow_command)
 policy_command.add_command(ask_command)
 policy_command.add_command(deny_command)
+policy_command.add_command(test_command)
 
 
 @policy_command.command("check")

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from host_bridge.audit.log import find
 from host_bridge.audit.reading import read
-from host_bridge.audit.redaction import REPLACEMENT
+from host_bridge.audit.recorded_calls import UnreadableCallError, recorded_resources
 from host_bridge.declarations.learning import ObservedCall
-from host_bridge.errors import AuditError, InvalidCallError
-from host_bridge.policy import commands
-from host_bridge.policy.model import Access, Resource, TextResource
-from host_bridge.policy.origins import parse_url
-from host_bridge.policy.patterns import KINDS_BY_TOOL, Kind
-from host_bridge.policy.subjects import path_resource
-
-_WRITING = frozenset(("write_file", "patch"))
-_MAX_TEXT_CHARACTERS = 4096  # what a log keeps of a text as it is: `host_bridge.audit.redaction`
-_KEPT_CHARACTERS = 1024  # of a longer one, before a mark and its digest
-
-
-class UnreadableCallError(ValueError):
-    """A record that doesn't say enough about its call."""
+from host_bridge.errors import AuditError
+from host_bridge.policy.patterns import KINDS_BY_TOOL
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,56 +103,13 @@ def _take_session(run: ObservedRun, fields: Mapping[str, Any]) -> None:
 def _call(fields: Mapping[str, Any], workspace: str) -> ObservedCall:
     tool = _text(fields, "tool")
     arguments = fields.get("arguments")
-    kind = KINDS_BY_TOOL.get(tool)
-    if kind is None:
+    if tool not in KINDS_BY_TOOL:
         return ObservedCall(tool)  # a tool of the host application's, whose calls are about nothing but themselves
-    if not isinstance(arguments, Mapping):
-        raise UnreadableCallError("its arguments were not kept (audit.arguments is 'digest')")
-    found = tuple(_resources(tool, kind, arguments, workspace))
-    recursive = tool == "search_files" or (tool == "list_files" and arguments.get("recursive") is True)
+    found = recorded_resources(tool, arguments, workspace)
+    recursive = tool == "search_files" or (
+        tool == "list_files" and isinstance(arguments, Mapping) and arguments.get("recursive") is True
+    )
     return ObservedCall(tool, found, recursive)
-
-
-def _resources(tool: str, kind: Kind, arguments: Mapping[str, Any], workspace: str) -> Iterator[Resource]:
-    match kind:
-        case Kind.PATH:
-            access = Access.WRITE if tool in _WRITING else Access.READ
-            yield from (path_resource(path, access, workspace) for path in _paths(arguments))
-        case Kind.COMMAND:
-            yield from commands.resources(_kept(arguments.get("command")), _kept(arguments.get("workdir", workspace)))
-        case Kind.URL:
-            for url in _listed(arguments.get("urls")):
-                try:
-                    yield parse_url(_kept(url))
-                except InvalidCallError as error:
-                    raise UnreadableCallError(str(error)) from None
-        case Kind.TEXT:
-            yield TextResource(_kept(arguments.get("query")))
-
-
-def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
-    if "files" not in arguments:
-        yield _kept(arguments.get("path"))
-        return
-    for step in _listed(arguments["files"]):
-        yield from map(_kept, _listed(step.get("paths") if isinstance(step, Mapping) else None))
-
-
-def _listed(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise UnreadableCallError("its record is too short to tell what it was about")
-    return value
-
-
-def _kept(text: Any) -> str:
-    """Give a text that the log kept whole."""
-    if not isinstance(text, str):
-        raise UnreadableCallError("its record is too short to tell what it was about")
-    if REPLACEMENT in text:  # not a secret that was given by its name: that stands in the call as it is decided about
-        raise UnreadableCallError("what it was about held a secret, which the log doesn't have")
-    if len(text) > _MAX_TEXT_CHARACTERS or text[_KEPT_CHARACTERS : _KEPT_CHARACTERS + 2] == "… ":
-        raise UnreadableCallError("what it was about is longer than the log keeps")
-    return text
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import host_bridge.policy
+from host_bridge.audit.log import AuditLog
+from host_bridge.audit.records import CallDecided, SessionOpened
 from host_bridge.cli import main
 from host_bridge.policy.loading import check
 
@@ -150,3 +152,71 @@ def test_what_is_shown_says_what_holds_after_untrusted_content(capsys: pytest.Ca
     assert line.endswith("after untrusted content too")
     rules = json.loads(told(capsys, "show", "--json"))["rules"]
     assert {rule["text"]: rule["after_untrusted"] for rule in rules}["write_file(./**)"] is False
+
+
+@pytest.fixture
+def log(home: Path) -> Path:
+    folder = home / "state" / "hermes-runtime" / "audit"
+    folder.mkdir(parents=True)
+    path = folder / "s1.jsonl"
+    log = AuditLog.open(path)
+    log.append(SessionOpened(session_id="s1", principal="bot", profile="workspace", workspace=str(Path.cwd())))
+    calls = [
+        ("terminal", {"command": "git push origin main", "workdir": str(Path.cwd())}, "deny", "default"),
+        ("terminal", {"command": "df -h", "workdir": str(Path.cwd())}, "allow", "profile workspace:rules.allow[0]"),
+        ("read_file", {"path": "private/x"}, "allow", "profile workspace:rules.allow[0]"),
+        ("read_file", None, "allow", "profile workspace:rules.allow[0]"),
+    ]
+    for number, (tool, arguments, effect, rule_id) in enumerate(calls * 2):
+        record = CallDecided(
+            call_id=f"s1-{number}",
+            session_id="s1",
+            principal="bot",
+            tool=tool,
+            arguments=arguments,
+            effect=effect,
+            rule_id=rule_id,
+        )
+        log.append(record)
+    log.close()
+    return path
+
+
+NEW = 'version = 1\n[rules]\nallow = ["terminal(git push *)"]\ndeny = ["read_file(./private/**)"]\n'
+
+
+def test_a_policy_is_tried_on_the_calls_of_the_past(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.toml").write_text(NEW)
+    for options in ([], ["--audit", str(log)], ["--audit", "s1"], ["--agent", "bot"]):
+        said = told(capsys, "test", "new.toml", *options, code=1)
+        assert "2 calls left out: its arguments were not kept" in said
+        assert "6 calls tried, 4 with another answer: 2 let through that were not, 2 no longer" in said
+        assert "2x  deny -> allow  terminal git push origin main  default -> user:rules.allow[0]" in said
+    assert "0 calls tried: every answer stays" in told(capsys, "test", "new.toml", "--agent", "other")
+    before = log.read_bytes()
+    outcome = json.loads(told(capsys, "test", "new.toml", "--json", code=1).strip())
+    assert [(change["calls"], change["widens"]) for change in outcome["changes"]] == [(2, True), (2, False)]
+    assert log.read_bytes() == before
+
+
+def test_a_policy_that_says_the_same_changes_nothing(log: Path, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "allow", "terminal(git push *)")  # what is in force doesn't count: the new file takes its place
+    Path("new.toml").write_text("version = 1\n")
+    assert "every answer stays" in told(capsys, "test", "new.toml")
+
+
+def test_a_projects_file_is_tried_as_one(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("draft")
+    folder.mkdir()
+    (folder / "hermes.toml").write_text(NEW)
+    said = told(capsys, "test", str(folder / "hermes.toml"), code=1)
+    assert "0 let through" in said
+    assert "project:rules.deny[0]" in said
+
+
+def test_a_policy_that_can_not_be_used_is_not_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.toml").write_text("version = 1\n[rules]\nalow = []\n")
+    assert "rules.alow" in told(capsys, "test", "new.toml", code=2)
+    assert "no such" in told(capsys, "test", "missing.toml", code=2)
+    Path("new.toml").write_text("version = 1\n")
+    assert "no audit log" in told(capsys, "test", "new.toml", "--audit", "nothing", code=6)
