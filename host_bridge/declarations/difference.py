@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from host_bridge.declarations.inclusion import is_allowed_by, is_caught_by
+from host_bridge.declarations.inclusion import Effort, is_allowed_by, is_caught_by
 from host_bridge.policy.layers import SAME_CONTENT, Clause, Rule
 from host_bridge.policy.loading import Declaration, read_declaration
 from host_bridge.policy.patterns import EVERY_TOOL, parse_rule
@@ -101,8 +101,9 @@ def authority_diff(a: Permissions, b: Permissions) -> AuthorityDifference:
     Raises:
         PolicyError: One of them can't be meant; such a notebook doesn't run at all.
     """
-    before = None if a is None else _Side(a)
-    after = None if b is None else _Side(b)
+    effort = Effort()
+    before = None if a is None else _Side(a, effort)
+    after = None if b is None else _Side(b, effort)
     if before is None or after is None:
         one = before or after
         if one is None:
@@ -125,7 +126,8 @@ def _without_implied(gained: tuple[Gained, ...], after: _Side) -> tuple[Gained, 
 class _Side:
     """One version's declaration, its rules spelled out for every tool they are about."""
 
-    def __init__(self, permissions: Mapping[str, Any]) -> None:
+    def __init__(self, permissions: Mapping[str, Any], effort: Effort) -> None:
+        self._effort = effort
         self.declaration, rules = read_declaration(permissions)
         allowed = _texts(rules, Clause.ALLOW)
         # Whoever may start commands may look after them, unless a rule says otherwise: `host_bridge.policy.layers`.
@@ -134,20 +136,30 @@ class _Side:
         self.allow = (*allowed, PROCESS) if self.implies_process else allowed
         self.ask = _with_kin(_texts(rules, Clause.ASK))
         self.deny = _with_kin(_texts(rules, Clause.DENY))
+        # Looked up first: what both sides have is most of it.
+        self._allowed, self._asked, self._denied = frozenset(self.allow), frozenset(self.ask), frozenset(self.deny)
         self.tools = {parse_rule(rule).tool for rule in (*self.allow, *self.ask)}
 
+    def has(self, rule: str) -> bool:
+        """Whether it allows by this very rule."""
+        return rule in self._allowed
+
+    def is_narrower(self, rule: str, wider: str) -> bool:
+        """Whether one rule is shown to be the narrower of two."""
+        return is_allowed_by(rule, wider, self._effort)
+
     def allows(self, rule: str) -> bool:
-        return any(is_allowed_by(rule, wider) for wider in self.allow)
+        return rule in self._allowed or any(is_allowed_by(rule, wider, self._effort) for wider in self.allow)
 
     def asks(self, rule: str) -> bool:
-        return any(is_caught_by(rule, wider) for wider in self.ask)
+        return rule in self._asked or any(is_caught_by(rule, wider, self._effort) for wider in self.ask)
 
     def denies(self, rule: str) -> bool:
-        return any(is_caught_by(rule, wider) for wider in self.deny)
+        return rule in self._denied or any(is_caught_by(rule, wider, self._effort) for wider in self.deny)
 
     def allows_all_of(self, rule: str) -> bool:
         """Whether calls that a rule is generously about are allowed, whatever their spelling: by a rule for every call."""
-        return parse_rule(rule).tool in self.allow
+        return parse_rule(rule).tool in self._allowed
 
     def reaches(self, rule: str) -> bool:
         """Whether anything the rule may be about could be called at all."""
@@ -174,7 +186,7 @@ def _newly_allowed(before: _Side, after: _Side) -> Iterable[Gained]:
     for rule in after.allow:
         if before.allows(rule):
             continue
-        narrower = [old for old in before.allow if old not in after.allow and is_allowed_by(old, rule)]
+        narrower = [old for old in before.allow if not after.has(old) and after.is_narrower(old, rule)]
         if narrower:
             yield from (Gained(Gain.WIDENED, rule, old) for old in narrower)
         else:

@@ -29,15 +29,34 @@ from host_bridge.policy.patterns import (
 from host_bridge.policy.urls import UrlPattern, parse_url_pattern
 from host_bridge.policy.words import CommandPattern, Word, parse_command
 
-MAX_STEPS = 1_000_000  # a comparison of two patterns; longer ones are only taken in by themselves
+MAX_STEPS = 3_000_000
+"""Some seconds. A stranger's notebook brings patterns of its own, and whoever reviews it must not wait for ever."""
 
+_PAIR_STEPS = 2  # what two rules cost that have little to compare
 _SOME = object()  # in a glob: any text without a separator
 _ANY = object()  # any text at all
 _FOLDERS = (None, None)
 
 
-def is_allowed_by(rule: str, wider: str) -> bool:
+class Effort:
+    """How much may be spent on proofs. What can't be proven any more isn't claimed."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._left = steps
+
+    def spend(self, steps: int) -> bool:
+        """Take steps; False when there are not that many left, and from then on."""
+        self._left = self._left - steps if steps <= self._left else 0
+        return self._left > 0
+
+
+def is_allowed_by(rule: str, wider: str, effort: Effort | None = None) -> bool:
     """Whether an `allow` rule `wider` allows all that an `allow` rule `rule` allows.
+
+    Args:
+        rule: The narrower rule.
+        wider: The wider one.
+        effort: What several comparisons share; None for one by itself.
 
     Raises:
         PatternError: One of them is no rule.
@@ -49,10 +68,11 @@ def is_allowed_by(rule: str, wider: str) -> bool:
         return True
     if one.pattern is None or one.kinds != other.kinds or len(one.kinds) != 1:
         return False
-    return _ALLOWS[one.kinds[0]](one.pattern, other.pattern)
+    effort = effort or Effort()
+    return effort.spend(_PAIR_STEPS) and _ALLOWS[one.kinds[0]](one.pattern, other.pattern, effort)
 
 
-def is_caught_by(rule: str, wider: str) -> bool:
+def is_caught_by(rule: str, wider: str, effort: Effort | None = None) -> bool:
     """Whether a `deny` or `ask` rule `wider` is about all calls that such a rule `rule` is about.
 
     Raises:
@@ -67,17 +87,26 @@ def is_caught_by(rule: str, wider: str) -> bool:
         return False
     if one.pattern == other.pattern:
         return True
-    return Kind.PATH in one.kinds and one.kinds == other.kinds and _catches_path(one, other)
+    effort = effort or Effort()
+    if Kind.PATH not in one.kinds or one.kinds != other.kinds or not effort.spend(_PAIR_STEPS):
+        return False
+    return _catches_path(one, other, effort)
+
+
+# Each rule of one side is compared with each of the other.
+_path = functools.lru_cache(maxsize=2048)(parse_path)
+_command = functools.lru_cache(maxsize=2048)(parse_command)
+_url = functools.lru_cache(maxsize=2048)(parse_url_pattern)
 
 
 # globs -----------------------------------------------------------------------------------------------------------------
 
 
-def _includes(narrow: Sequence[Hashable], wide: Sequence[Hashable], separators: frozenset[str]) -> bool:
+def _includes(narrow: Sequence[Hashable], wide: Sequence[Hashable], separators: frozenset[str], effort: Effort) -> bool:
     """Whether every text of one glob is one of another. Both are characters, `_SOME` and `_ANY`."""
     if narrow == wide:
         return True
-    if len(narrow) * len(wide) > MAX_STEPS:
+    if not effort.spend(len(narrow) * len(wide)):
         return False
     # `row[i]` says whether what is left of `narrow` from i on is taken in by what is left of `wide`; filled from the end.
     row = [False] * len(narrow) + [True]
@@ -99,51 +128,52 @@ def _includes(narrow: Sequence[Hashable], wide: Sequence[Hashable], separators: 
 _Name = tuple[str | None, ...]
 
 
-def _allows_path(rule: str, wider: str) -> bool:
-    narrow, wide = parse_path(rule), parse_path(wider)
+def _allows_path(rule: str, wider: str, effort: Effort) -> bool:
+    narrow, wide = _path(rule), _path(wider)
     if narrow.literal is not None and narrow.literal == wide.literal:
         return True
     if wide.literal is not None or (narrow.literal is not None and is_secret(narrow.literal)):
         return False
-    return _takes_in(narrow, wide, narrow.names, wide.names)
+    return _takes_in(narrow, wide, narrow.names, wide.names, effort)
 
 
-def _catches_path(one: ParsedRule, other: ParsedRule) -> bool:
-    narrow, wide = parse_path(one.pattern or ""), parse_path(other.pattern or "")
-    return _takes_in(narrow, wide, tuple(map(_folded, narrow.names)), tuple(map(_folded, wide.names)))
+def _catches_path(one: ParsedRule, other: ParsedRule, effort: Effort) -> bool:
+    narrow, wide = _path(one.pattern or ""), _path(other.pattern or "")
+    return _takes_in(narrow, wide, tuple(map(_folded, narrow.names)), tuple(map(_folded, wide.names)), effort)
 
 
 def _folded(name: _Name) -> _Name:
     return tuple(piece and fold(piece) for piece in name)
 
 
-def _takes_in(narrow: PathPattern, wide: PathPattern, names: Sequence[_Name], others: Sequence[_Name]) -> bool:
+def _takes_in(
+    narrow: PathPattern, wide: PathPattern, names: Sequence[_Name], others: Sequence[_Name], effort: Effort
+) -> bool:
     if wide.is_absolute != narrow.is_absolute:
         # Where the workspace lies isn't known here; everything there is lies beneath the root.
         return wide.is_absolute and tuple(others) == (_FOLDERS,)
-    return _includes_names(tuple(names), tuple(others))
+    return _includes_names(tuple(names), tuple(others), effort)
 
 
-def _includes_names(narrow: tuple[_Name, ...], wide: tuple[_Name, ...]) -> bool:
+def _includes_names(narrow: tuple[_Name, ...], wide: tuple[_Name, ...], effort: Effort) -> bool:
     """As `_includes`, with names for characters and `**` for a wildcard."""
-    if len(narrow) * len(wide) > MAX_STEPS:
-        return narrow == wide
+    if not effort.spend(len(narrow) * len(wide)):
+        return False
     row = [False] * len(narrow) + [True]
     for name in reversed(wide):
         following, row = row, [False] * (len(narrow) + 1)
         for place in range(len(narrow), -1, -1):
             if name == _FOLDERS:
                 row[place] = following[place] or (place < len(narrow) and row[place + 1])
-            elif place < len(narrow) and _includes_name(narrow[place], name):
+            elif place < len(narrow) and _includes_name(narrow[place], name, effort):
                 row[place] = following[place + 1]
     return row[0]
 
 
-@functools.lru_cache(maxsize=1024)
-def _includes_name(narrow: _Name, wide: _Name) -> bool:
+def _includes_name(narrow: _Name, wide: _Name, effort: Effort) -> bool:
     if narrow == _FOLDERS:
         return False
-    return _includes(_tokens(narrow), _tokens(wide), frozenset("/"))  # folding can make one of a look-alike
+    return _includes(_tokens(narrow), _tokens(wide), frozenset("/"), effort)  # folding can make one of a look-alike
 
 
 def _tokens(name: _Name) -> tuple[Hashable, ...]:
@@ -153,8 +183,8 @@ def _tokens(name: _Name) -> tuple[Hashable, ...]:
 # commands --------------------------------------------------------------------------------------------------------------
 
 
-def _allows_command(rule: str, wider: str) -> bool:
-    narrow, wide = parse_command(rule), parse_command(wider)
+def _allows_command(rule: str, wider: str, effort: Effort) -> bool:
+    narrow, wide = _command(rule), _command(wider)
     if narrow.is_literal:
         return wide.allows([word.literal or "" for word in narrow.words])
     fewest = len(narrow.words)
@@ -191,13 +221,13 @@ _NO_OPTION = "(?!-)"  # what the pattern of a word begins with that can't be an 
 # URLs ------------------------------------------------------------------------------------------------------------------
 
 
-def _allows_url(rule: str, wider: str) -> bool:
-    narrow, wide = parse_url_pattern(rule), parse_url_pattern(wider)
+def _allows_url(rule: str, wider: str, effort: Effort) -> bool:
+    narrow, wide = _url(rule), _url(wider)
     if not _includes_place(narrow, wide) or not _includes_host(narrow.host, wide.host):
         return False
     if wide.path is None:
         return True
-    return narrow.path is not None and _includes(_path_tokens(rule), _path_tokens(wider), frozenset("/?"))
+    return narrow.path is not None and _includes(_path_tokens(rule), _path_tokens(wider), frozenset("/?"), effort)
 
 
 def _includes_place(narrow: UrlPattern, wide: UrlPattern) -> bool:
@@ -230,9 +260,9 @@ def _path_tokens(pattern: str) -> tuple[Hashable, ...]:
 # text ------------------------------------------------------------------------------------------------------------------
 
 
-def _allows_text(rule: str, wider: str) -> bool:
+def _allows_text(rule: str, wider: str, effort: Effort) -> bool:
     narrow, wide = (tuple(_ANY if token == "*" else token for token in text) for text in (rule, wider))
-    return _includes(narrow, wide, frozenset())
+    return _includes(narrow, wide, frozenset(), effort)
 
 
 _ALLOWS = {

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from host_bridge.errors import PolicyError
 from host_bridge.executor.documents import Document, metadata_of
 
 _WIDENING = ("allow",)
 _NARROWING = ("ask", "deny")
+_BUDGETS = "budgets"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,20 +50,40 @@ def _declaration(notebook: Document) -> Any:
 
 def _compared(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[PermissionChange]:
     before, after = list(_lines(old)), list(_lines(new))
+    gained = _gained(old, new)
     for key, line in after:
         if (key, line) not in before:
-            yield PermissionChange(_kind(key, came=True), line)
+            yield PermissionChange(_kind(key, line, gained, came=True), line)
     for key, line in before:
         if (key, line) not in after:
-            yield PermissionChange(_kind(key, came=False), f"no longer {line}")
+            yield PermissionChange(_kind(key, line, gained, came=False), f"no longer {line}")
 
 
-def _kind(key: str, *, came: bool) -> str:
-    if key in _WIDENING:
-        return "gained" if came else "lost"
-    if key in _NARROWING:
-        return "lost" if came else "gained"
-    return "changed"
+def _gained(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[tuple[str, bool]] | None:
+    """Give the lines by which something is really gained, and whether they came or went; None where nobody can say."""
+    from host_bridge.declarations.difference import Gain, authority_diff
+
+    try:
+        difference = authority_diff(old, new)
+    except PolicyError:
+        return None
+    clauses = {Gain.ASKED: "ask", Gain.UNASKED: "ask", Gain.UNDENIED: "deny"}
+    lines = {
+        (f"{clauses.get(one.how, 'allow')}: {one.rule}", one.how not in (Gain.UNASKED, Gain.UNDENIED))
+        for one in difference.gained
+    }
+    return lines | {(_BUDGETS, came) for came in (True, False) if difference.raised}
+
+
+def _kind(key: str, line: str, gained: set[tuple[str, bool]] | None, *, came: bool) -> str:
+    kind = "changed"
+    if key in (*_WIDENING, *_NARROWING):
+        kind = "gained" if came == (key in _WIDENING) else "lost"
+    if gained is None:
+        return kind
+    if (_BUDGETS if key == _BUDGETS else line, came) in gained:
+        return "gained"
+    return "changed" if kind == "gained" else kind  # a line came, and what it says was possible before
 
 
 def _lines(declaration: Any) -> Iterator[tuple[str, str]]:

@@ -65,6 +65,7 @@ __all__ = [
     "read_declaration",
 ]
 
+MAX_DECLARED_RULES = 500
 MAX_NOTE_CHARACTERS = 2000  # a person reads it in a question
 NOTEBOOK_KEY = "metadata.hermes.permissions"
 _NOTEBOOK_LAYER = "notebook"
@@ -219,6 +220,12 @@ def read_declaration(permissions: Mapping[str, Any]) -> tuple[Declaration, tuple
         )
     table = convert(dict(permissions), Declaration, "", _NOTEBOOK_LAYER, NOTEBOOK_KEY)
     rules = tuple(rules_of(table, _NOTEBOOK_LAYER, NOTEBOOK_KEY))
+    if len(rules) > MAX_DECLARED_RULES:
+        raise PolicyError(
+            f"notebook: {NOTEBOOK_KEY}: {len(rules)} rules are more than a person reviews; declare at most "
+            f"{MAX_DECLARED_RULES}, with wildcards",
+            key=NOTEBOOK_KEY,
+        )
     for rule in rules:
         check_rule(rule, "", _NOTEBOOK_LAYER)
     return table, rules

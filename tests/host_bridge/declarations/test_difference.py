@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -127,6 +128,20 @@ def test_budgets_are_compared_each() -> None:
     assert set(difference.raised) == {BudgetChange("calls", 10, 20), BudgetChange("seconds", 1, None)}
     assert set(difference.lowered) == {BudgetChange("bytes", 5, 4), BudgetChange("concurrent_calls", None, 2)}
     assert difference.gains
+
+
+def test_a_strangers_declaration_is_compared_in_bounded_time() -> None:
+    before = {"allow": [f"read_file(./{'*a' * 500}{number})" for number in range(50)]}
+    after = {"allow": [f"read_file(./{'*b' * 500}{number})" for number in range(50)]}
+    began = time.monotonic()
+
+    assert len(authority_diff(before, after).gained) == 50
+    assert time.monotonic() - began < 60  # some seconds; without a bound, an hour
+
+
+def test_more_rules_than_anybody_reads_are_refused() -> None:
+    with pytest.raises(PolicyError, match="more than a person reviews"):
+        authority_diff({}, {"allow": [f"read_file(./{number})" for number in range(501)]})
 
 
 def test_a_note_is_no_authority_and_nonsense_is_refused() -> None:

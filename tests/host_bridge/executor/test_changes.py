@@ -97,8 +97,16 @@ def test_parameters_results_and_what_was_given_are_told_with_their_values(before
     [
         ({"allow": ["a(x)"]}, {"allow": ["a(x)", "b(y)"]}, [("gained", "allow: b(y)")]),
         ({"allow": ["a(x)", "b(y)"]}, {"allow": ["a(x)"]}, [("lost", "no longer allow: b(y)")]),
-        ({"deny": ["a(x)"]}, {}, [("gained", "no longer deny: a(x)")]),
-        ({}, {"ask": ["a(x)"]}, [("lost", "ask: a(x)")]),
+        ({"allow": ["a"], "deny": ["a(x)"]}, {"allow": ["a"]}, [("gained", "no longer deny: a(x)")]),
+        ({"deny": ["a(x)"]}, {}, [("changed", "no longer deny: a(x)")]),  # nothing of `a` is possible anyway
+        ({"allow": ["a"]}, {"allow": ["a"], "ask": ["a(x)"]}, [("lost", "ask: a(x)")]),
+        ({}, {"ask": ["a(x)"]}, [("gained", "ask: a(x)")]),  # with a person's yes
+        ({"allow": ["a"]}, {"allow": ["a(x)"]}, [("changed", "allow: a(x)"), ("lost", "no longer allow: a")]),
+        (
+            {"budgets": {"calls": 1}},
+            {"budgets": {"calls": 2}},
+            [("gained", "budgets: {'calls': 2}"), ("gained", "no longer budgets: {'calls': 1}")],
+        ),
         ({"allow": ["a"]}, {"allow": ["b"]}, [("gained", "allow: b"), ("lost", "no longer allow: a")]),
         ({"other": 1}, {"other": 2}, [("changed", "other: 2"), ("changed", "no longer other: 1")]),
     ],
