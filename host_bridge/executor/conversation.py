@@ -176,6 +176,7 @@ class Conversation:
             if information is None or not hears_outputs:
                 requests = requests or {self._request_information()}
             self._poller.poll(_milliseconds(RESUBSCRIBE_SECONDS if information else ALIVE_CHECK_SECONDS))
+            self._stop.drain()
             for message in self._read(self._shell):
                 if message.parent_id in requests and message.msg_type == "kernel_info_reply":
                     information = message.content
@@ -201,6 +202,8 @@ class Conversation:
         on_sent(execution.message_id)
         while not execution.is_over:
             ready = dict(self._poller.poll(self._poll_milliseconds(execution)))
+            if self._stop.fileno() in ready:
+                self._stop.drain()
             self._take_messages(execution)
             self._listener.tick()
             if self._kernel.exit_descriptor is None or self._kernel.exit_descriptor in ready:
@@ -344,8 +347,6 @@ class Conversation:
 
     def _interrupt(self, execution: _Execution, ending: CellEnd) -> None:
         execution.ending = ending
-        if self._stop:
-            self._stop.acknowledge()
         # Nothing frozen hears an interrupt; it would be delivered when somebody wakes it, into another cell.
         patience = 0.0 if ending.hang == Hang.FROZEN or self._stop.is_urgent else self._grace_seconds
         execution.kill_at = time.monotonic() + patience

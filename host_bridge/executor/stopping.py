@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -25,6 +26,8 @@ class StopRequest:
         self.reason = ""
         self.signal_number: int | None = None
         self.is_urgent = False
+        # Counted in one step: a signal's handler can interrupt another's at any other, and both would be the first.
+        self._requests = itertools.count()
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
@@ -33,19 +36,25 @@ class StopRequest:
         return bool(self.reason)
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
+        """The descriptor to poll. What made it readable may be no request: look, and `drain` it."""
         return self._readable
+
+    @property
+    def wakeup_descriptor(self) -> int:
+        """What to write to so that who polls looks up."""
+        return self._writable
 
     def request(self, reason: str, signal_number: int | None = None) -> None:
         """Ask for the end. May be called from a signal handler and from any thread."""
-        self.is_urgent = bool(self.reason)
+        if next(self._requests):
+            self.is_urgent = True
         self.reason = self.reason or reason
         self.signal_number = self.signal_number or signal_number
         with contextlib.suppress(OSError):  # full (it is readable then) or closed (the run is over)
             os.write(self._writable, b"x")
 
-    def acknowledge(self) -> None:
-        """Make the descriptor readable by the next request only."""
+    def drain(self) -> None:
+        """Have the descriptor readable by what comes next only."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._readable, 4096)
 
@@ -70,6 +79,9 @@ def signals_stop(stop: StopRequest) -> Iterator[None]:
         stop.request(f"the executor got {signal.Signals(number).name}", number)
 
     previous = {}
+    # A handler runs between two steps of Python. One whose signal comes just before a poll would wait for the poll's end, if
+    # the signal itself didn't write something for it.
+    waking = signal.set_wakeup_fd(stop.wakeup_descriptor, warn_on_full_buffer=False)
     for number in _SIGNALS:
         handler = signal.getsignal(number)
         if handler is not None and handler is not signal.SIG_IGN:  # nohup's wish is kept
@@ -79,3 +91,4 @@ def signals_stop(stop: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(waking)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -38,12 +40,41 @@ def test_a_request_is_seen_by_who_polls(stop: StopRequest) -> None:
 
 def test_a_second_request_is_urgent_and_seen_again(stop: StopRequest) -> None:
     stop.request("first", 15)
-    stop.acknowledge()
+    stop.drain()
     assert not is_readable(stop)
     stop.request("second", 2)
     assert stop.is_urgent
     assert is_readable(stop)
     assert (stop.reason, stop.signal_number) == ("first", 15)
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_a_second_signal_is_urgent_whichever_step_of_the_first_it_interrupts(stop: StopRequest, step: int) -> None:
+    steps = 0
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> object:
+        nonlocal steps
+        if event == "line" and frame.f_code is StopRequest.request.__code__:
+            steps += 1
+            if steps == step:
+                sys.settrace(None)
+                stop.request("the other", 15)
+        return interrupt
+
+    sys.settrace(interrupt)
+    try:
+        stop.request("the one", 2)
+    finally:
+        sys.settrace(None)
+    assert steps == step
+    assert stop.is_urgent
+
+
+def test_a_signal_wakes_who_polls_even_before_its_handler_runs(stop: StopRequest) -> None:
+    before = signal.set_wakeup_fd(-1)
+    with signals_stop(stop):
+        assert signal.set_wakeup_fd(stop.wakeup_descriptor) == stop.wakeup_descriptor
+    assert signal.set_wakeup_fd(before) == -1
 
 
 def test_a_request_after_the_run_harms_nobody() -> None:
