@@ -117,7 +117,7 @@ def test_links_lead_to_files(page: str) -> None:
 
 
 def test_the_limits_are_told() -> None:
-    assert "a cell can reach past the bridge" in README
+    assert "A confined kernel shares the host's Linux" in README
     assert (ROOT / "docs/images/notebook.png").stat().st_size < 300_000
 
 
