@@ -31,7 +31,7 @@ SECRET = f"{FLOOR}:secret"
 may still not look at this."""
 
 _NO_RESOURCE: tuple[Resource | None, ...] = (None,)
-_Refused = list[tuple[Layer, Resource | None]]
+_Refused = list[tuple[Layer, Verdict, Resource | None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,12 +97,12 @@ def decide(policy: Policy, request: AccessRequest) -> Decision:
         if worst is None or verdict.effect > worst.effect:
             worst, culprit, at = verdict, authority, resource
         if verdict.effect is not Effect.ALLOW:
-            refused.append((authority, resource))
+            refused.append((authority, verdict, resource))
         for layer in constraints:
             constraint = layer.judge(principal, tool, resource)
             if constraint is None or constraint.effect is Effect.ALLOW:
                 continue
-            refused.append((layer, resource))
+            refused.append((layer, constraint, resource))
             if constraint.effect > worst.effect:
                 worst, culprit, at = constraint, layer, resource
     assert worst is not None  # there is at least one turn of the loop, and authority always answers
@@ -205,7 +205,7 @@ def _refused(
 ) -> Decision:
     rule = worst.rule
     what = describe(request.tool, at)
-    line = remedy([_refusal(policy, layer, resource) for layer, resource in refused], request)
+    line = remedy([_refusal(policy, *refusal) for refusal in refused], request)
     if rule is None:
         return Decision(Effect.DENY, _silent_id(culprit, at), _silence(policy, what, culprit, at), line)
     if rule.clause is Clause.DENY:
@@ -217,11 +217,11 @@ def _refused(
     return Decision(worst.effect, rule.id, reason, line)
 
 
-def _refusal(policy: Policy, layer: Layer, resource: Resource | None) -> Refusal:
+def _refusal(policy: Policy, layer: Layer, verdict: Verdict, resource: Resource | None) -> Refusal:
     is_elsewhere = (
         layer is policy.authority and isinstance(resource, CommandResource) and _runs_elsewhere(policy, resource)
     )
-    return Refusal(layer, resource, is_elsewhere)
+    return Refusal(layer, resource, verdict.rule is None, is_elsewhere)
 
 
 def _silent_id(layer: Layer, resource: Resource | None) -> str:

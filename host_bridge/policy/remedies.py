@@ -32,11 +32,13 @@ class Refusal:
     """One layer's refusal of one resource.
 
     Attributes:
+        is_silence: Whether no rule objects: an `allow` rule is all that is missing.
         is_elsewhere: Whether it is for where a command would run; no rule about the command would help.
     """
 
     layer: Layer
     resource: Resource | None
+    is_silence: bool = False
     is_elsewhere: bool = False
 
 
@@ -83,6 +85,9 @@ def _commands_for(layer: Layer, refusals: Sequence[Refusal], request: AccessRequ
     objecting: dict[tuple[Clause, str], list[str]] = {}
     missing = []
     for refusal in refusals:
+        if refusal.is_silence:
+            missing.append(rule_for(request.tool, refusal.resource))
+            continue
         for rule in layer.objections(request.principal, request.tool, refusal.resource):
             if rule.layer not in _FILES:
                 return []  # given for this run only, by whoever started it
