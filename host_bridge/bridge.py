@@ -70,7 +70,14 @@ class Bridge:
         check_tools(config.budgets, {*self._registry, *config.host_tools})
         policy = self._load_policy()
         self._host_calls = HostCalls(self._writer.put)
-        self._log = AuditLog.open(config.audit_path, secrets=config.secrets, arguments=config.audit_arguments)
+        self._log = AuditLog.open(
+            config.audit_path,
+            secrets=config.secrets,
+            arguments=config.audit_arguments,
+            rotate_bytes=config.audit_rotate_bytes,
+        )
+        if config.audit_heads:
+            self._log.keep_heads(config.audit_heads, config.session_id)
         self._deck = Deck(config, policy.digest) if config.tape.path or config.tape.earlier else None
         self._session.vault.open(
             known_tools=(*self._registry, *config.host_tools), send=self._writer.put, learn=self._learn
@@ -107,7 +114,16 @@ class Bridge:
             principal=config.principal,
             workspace=config.workspace,
             protected_paths=tuple(
-                filter(None, (config.notebook, config.audit_path, config.grants_path, config.accepted_path))
+                filter(
+                    None,
+                    (
+                        config.notebook,
+                        config.audit_path,
+                        config.audit_heads,
+                        config.grants_path,
+                        config.accepted_path,
+                    ),
+                )
             ),
             known_tools=(*self._registry, *config.host_tools),
         )
@@ -272,6 +288,11 @@ class Bridge:
                 rule_id=failure.rule_id if failure else "",
             )
         )
+
+    def _idle(self) -> float | None:
+        """Do what is due; give how many seconds may pass before the next time, None for any number."""
+        waits = [wait for wait in (self._send_reports(), self._log.keep_head()) if wait is not None]
+        return min(waits, default=None)
 
     def _send_reports(self) -> float | None:
         """Tell the host application of settled calls, some at a time: telling must not stand between a cell's calls."""

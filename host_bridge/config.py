@@ -3,7 +3,7 @@
     [session]      profile, principal, ask_timeout_seconds, ready_timeout_seconds, memory_bytes
     [policy]       files
     [declarations] unknown, trusted_paths
-    [audit]        folder, arguments
+    [audit]        folder, arguments, heads, rotate_bytes
     [approvals]    headless, park_seconds
     [budgets]      calls, concurrent_calls, pending_asks, bytes, bytes_out, bytes_in, seconds, wall_seconds, tools, agents
     [environment]  pass, set
@@ -97,10 +97,20 @@ class DeclarationSettings(_Table, frozen=True):
 
 
 class AuditSettings(_Table, frozen=True):
-    """Where records go. An empty `folder` is `audit` in the user's state folder; `"digest"` keeps arguments out."""
+    """Where records go.
+
+    Attributes:
+        folder: The folder of the logs; empty for `audit` in the user's state folder.
+        arguments: `"digest"` keeps arguments out.
+        heads: The file in which the logs' last hashes are kept, outside of the folder; empty for `audit-heads.jsonl` in the
+            user's state folder.
+        rotate_bytes: The size beyond which a log goes on in another file; 0 for never.
+    """
 
     folder: str = ""
     arguments: Literal["full", "digest"] = "full"
+    heads: str = ""
+    rotate_bytes: Bound = 64 * 2**20
 
 
 class ApprovalSettings(_Table, frozen=True):
@@ -268,6 +278,11 @@ def audit_folder(config: HostConfig) -> Path:
     return Path(config.audit.folder) if config.audit.folder else state_folder() / "audit"
 
 
+def audit_heads(config: HostConfig) -> Path:
+    """The file in which logs' heads are kept. It need not exist."""
+    return Path(config.audit.heads) if config.audit.heads else state_folder() / "audit-heads.jsonl"
+
+
 def load_config(path: str | os.PathLike[str] | None = None) -> HostConfig:
     """Read the configuration.
 
@@ -389,7 +404,9 @@ def _absolute(config: HostConfig, folder: Path) -> HostConfig:
         declarations=msgspec.structs.replace(
             config.declarations, trusted_paths=tuple(resolve(name) for name in config.declarations.trusted_paths)
         ),
-        audit=msgspec.structs.replace(config.audit, folder=resolve(config.audit.folder)),
+        audit=msgspec.structs.replace(
+            config.audit, folder=resolve(config.audit.folder), heads=resolve(config.audit.heads)
+        ),
         bridge=msgspec.structs.replace(config.bridge, socket=resolve(config.bridge.socket)),
         limits=msgspec.structs.replace(config.limits, cgroup=resolve(config.limits.cgroup)),
         sandbox=msgspec.structs.replace(

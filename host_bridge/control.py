@@ -83,6 +83,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
         audit_path: The file to append records to; created 0600.
         audit_arguments: `"full"`, or `"digest"` to keep arguments out of the log.
+        audit_heads: The file in which the log's last hashes are kept; empty for none.
+        audit_rotate_bytes: The size beyond which the log goes on in another file; 0 for never.
         secrets: Values that must never be written to the audit log, whatever carries them.
         secret_uses: The secrets that calls may be given by handle, and where each may go.
         tool_settings: The `[tools.*]` tables of the host's configuration.
@@ -116,6 +118,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     kernel_limits: str = ""
     audit_path: str
     audit_arguments: str = "full"
+    audit_heads: str = ""
+    audit_rotate_bytes: int = 0
     secrets: tuple[str, ...] = ()
     secret_uses: tuple[SecretUse, ...] = ()
     tool_settings: dict[str, dict[str, Any]] = {}

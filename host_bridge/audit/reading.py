@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from host_bridge.audit.chain import GENESIS, Link, read_link
+from host_bridge.audit.files import files_of, is_continuation
+from host_bridge.audit.heads import Head, heads_of, read_heads
 from host_bridge.errors import AuditError
 
 _CHAIN_FIELDS = ("seq", "time", "type", "previous", "hash")
@@ -27,6 +29,7 @@ class Entry:
         time: RFC 3339, UTC.
         type: The record's tag, such as `call_decided`.
         fields: What the record says.
+        log: The file it stands in.
     """
 
     line: int
@@ -34,6 +37,7 @@ class Entry:
     time: str
     type: str
     fields: dict[str, Any]
+    log: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,13 +46,15 @@ class Problem:
 
     Attributes:
         line: Counted from 1.
-        kind: `edited`, `removed`, `reordered`, `inserted`, `foreign` (no record of ours) or `torn`.
+        kind: `edited`, `removed`, `reordered`, `inserted`, `rewritten`, `foreign` (no record of ours) or `torn`.
         text: For people.
+        log: The file, where the log has several.
     """
 
     line: int
     kind: str
     text: str
+    log: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ class Report:
             or it still runs.
         recovered: How many incomplete lines were left by a process that died, and recorded by the next one.
         problems: Everything else that isn't as it was written.
+        files: The files the log consists of.
+        kept: The number of the last record whose head was kept elsewhere; None where none was.
     """
 
     path: str
@@ -70,16 +78,18 @@ class Report:
     closed: bool
     recovered: int
     problems: tuple[Problem, ...]
+    files: tuple[str, ...] = ()
+    kept: int | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every record is as it was written. Says nothing about a cut end: see `closed`."""
+        """Whether every record is as it was written. Of a cut end only what `kept` and `closed` say."""
         return not self.problems
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogSummary:
-    """One log, as far as its records tell."""
+    """One log, as far as its records tell. `path` is its first file."""
 
     path: str
     session_id: str
@@ -101,15 +111,16 @@ class CallEntry:
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Entry]:
-    """Give a log's records, in order. Lines that are no records are left out: `verify` reports them.
+    """Give a log's records, in order, over all of its files. Lines that are no records are left out: `verify` reports them.
 
     Raises:
         AuditError: The file can't be read.
     """
-    for number, line, _ in _lines(path):
-        entry = _entry(number, line)
-        if entry is not None:
-            yield entry
+    for file in files_of(path):
+        for number, line, _ in _lines(file):
+            entry = _entry(number, line, file)
+            if entry is not None:
+                yield entry
 
 
 def calls(path: str | os.PathLike[str], *, denied: bool | None = None) -> list[CallEntry]:
@@ -156,6 +167,8 @@ def find(
     found = []
     for path in sorted(Path(folder).glob("*.jsonl")):
         try:
+            if is_continuation(path):
+                continue
             summary = _summarise(path)
         except AuditError:
             continue
@@ -170,20 +183,30 @@ def find(
     return sorted(found, key=lambda summary: (summary.opened, summary.path), reverse=True)
 
 
-def verify(path: str | os.PathLike[str], *, head: str | None = None) -> Report:
-    """Check a log's chain from its first to its last record.
+def verify(
+    path: str | os.PathLike[str], *, head: str | None = None, heads: str | os.PathLike[str] | None = None
+) -> Report:
+    """Check a log's chain from its first to its last record, over all of its files.
 
     Args:
-        path: The log.
+        path: The log, by any of its files.
         head: The last record's hash, if it was kept elsewhere: shows a cut end and a log rewritten as a whole.
+        heads: The file in which heads are kept (`audit.heads`): shows the same, up to the last head that was.
 
     Raises:
-        AuditError: The file can't be read.
+        AuditError: A file can't be read.
     """
-    checker = _Checker()
-    for number, line, whole in _lines(path):
-        checker.check(number, line, whole)
-    checker.finish()
+    files = files_of(path)
+    all_heads = read_heads(heads) if heads is not None else []
+    checker = _Checker(frozenset(kept.seq for kept in all_heads))
+    for file in files:
+        checker.begin(file)
+        for number, line, whole in _lines(file):
+            checker.check(number, line, whole)
+        checker.finish()
+    checker.check_next(files[-1])
+    kept = heads_of(all_heads, checker.sessions, os.path.abspath(files[0]))  # noqa: PTH100
+    checker.check_heads(kept)
     if head is not None and head != checker.head:
         checker.problem(checker.line, "removed", "the log doesn't end in the record it is known to have ended in")
     return Report(
@@ -193,14 +216,25 @@ def verify(path: str | os.PathLike[str], *, head: str | None = None) -> Report:
         closed=checker.last_type == "session_closed",
         recovered=checker.recovered,
         problems=tuple(checker.problems),
+        files=tuple(files),
+        kept=max((each.seq for each in kept), default=None),
     )
 
 
 class _Checker:
-    """Walks along a chain, and finds its way again behind every break."""
+    """Walks along a chain, and finds its way again behind every break.
 
-    def __init__(self) -> None:
+    Args:
+        remembered: Numbers of records whose hashes will be asked for.
+    """
+
+    def __init__(self, remembered: frozenset[int] = frozenset()) -> None:
         self.problems: list[Problem] = []
+        self.sessions: set[str] = set()
+        self._file = ""
+        self._remembered = remembered
+        self._hashes: dict[int, str] = {}
+        self._goes_on_in = ""
         self.records = 0
         self.recovered = 0
         self.line = 0
@@ -211,7 +245,29 @@ class _Checker:
         self._unread: list[tuple[int, bytes, bool]] = []  # lines that may be what a dead process left
 
     def problem(self, line: int, kind: str, text: str) -> None:
-        self.problems.append(Problem(line, kind, text))
+        self.problems.append(Problem(line, kind, text, self._file))
+
+    def begin(self, file: str) -> None:
+        """Go on with the lines of this file."""
+        self._file = file
+        self.line = 0
+
+    def check_next(self, last: str) -> None:
+        """Notice that the log went on in a file that isn't there."""
+        if self.last_type == "log_rotated" and self._goes_on_in:
+            self.problem(self.line, "removed", f"the log goes on in {self._goes_on_in}, which is not beside {last}")
+
+    def check_heads(self, heads: Sequence[Head]) -> None:
+        """Compare with what was kept elsewhere."""
+        last = self._next_seq - 1
+        for head in heads:
+            known = self._hashes.get(head.seq)
+            if known is not None and known != head.hash:
+                self.problem(self.line, "rewritten", f"record {head.seq} is not the one whose head was kept")
+        missing = max((head.seq for head in heads), default=last) - last
+        if missing > 0:
+            records = "record" if missing == 1 else "records"
+            self.problem(self.line, "removed", f"the end is missing: at least {missing} {records} after record {last}")
 
     def check(self, number: int, line: bytes, whole: bool) -> None:
         self.line = number
@@ -228,6 +284,12 @@ class _Checker:
         if link.previous != self.head or link.seq != self._next_seq:
             self._broken(number, link)
         self._seen.add(link.stated_hash)
+        if link.seq in self._remembered:
+            self._hashes[link.seq] = link.stated_hash
+        if entry.type == "session_opened":
+            self.sessions.add(str(entry.fields.get("session_id", "")))
+        elif entry.type == "log_rotated":
+            self._goes_on_in = str(entry.fields.get("next_file", ""))
         self.head = link.stated_hash
         self._next_seq = link.seq + 1
 
@@ -276,7 +338,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes, bool]]:
         raise AuditError(f"{os.fspath(path)}: can't be read: {error.strerror}") from None
 
 
-def _entry(number: int, line: bytes) -> Entry | None:
+def _entry(number: int, line: bytes, file: str = "") -> Entry | None:
     try:
         fields = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -284,7 +346,7 @@ def _entry(number: int, line: bytes) -> Entry | None:
     if not isinstance(fields, dict) or not all(name in fields for name in _CHAIN_FIELDS):
         return None
     said = {name: value for name, value in fields.items() if name not in _CHAIN_FIELDS}
-    return Entry(number, fields["seq"], fields["time"], fields["type"], said)
+    return Entry(number, fields["seq"], fields["time"], fields["type"], said, file)
 
 
 def _summarise(path: Path) -> LogSummary:

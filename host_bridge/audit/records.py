@@ -144,6 +144,18 @@ class TornWrite(Record, frozen=True, tag="torn_write"):
     lost_digest: str
 
 
+class LogRotated(Record, frozen=True, tag="log_rotated"):
+    """A file's last record: the log goes on in another one, beside it."""
+
+    next_file: str
+
+
+class LogContinued(Record, frozen=True, tag="log_continued"):
+    """A file's first record: the log began in another one, beside it, to whose last record this one is linked."""
+
+    previous_file: str
+
+
 class SessionClosed(Record, frozen=True, tag="session_closed"):
     """The session's last record. A log that ends otherwise was cut, or its session was killed."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from host_bridge.approvals.store import grants_path
 from host_bridge.budgets import check_limits, strictest
-from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, config_folder
+from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, audit_heads, config_folder
 from host_bridge.control import SecretUse, SessionConfig
 from host_bridge.declarations.accepted import accepted_path
 from host_bridge.errors import AuditError, ConfigurationError
@@ -119,6 +119,8 @@ def session_config(
         # The session process works in another folder, where a relative path would mean another file.
         audit_path=str(Path(options.audit_path).absolute() if options.audit_path else _audit_path(host, session_id)),
         audit_arguments=host.audit.arguments,
+        audit_heads=str(audit_heads(host).absolute()),
+        audit_rotate_bytes=host.audit.rotate_bytes,
         secrets=(*options.secrets, *keys),
         secret_uses=_secret_uses(host),
         tool_settings=tools,

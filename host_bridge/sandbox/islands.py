@@ -45,7 +45,7 @@ def survey(
 def protected_files(session: SessionConfig) -> tuple[str, ...]:
     """Give the files that nothing confined may change, by the names they were given and by those they really have."""
     policies = (path for _, path in session.policy_paths)
-    kept = (session.notebook, session.audit_path, session.grants_path, session.accepted_path)
+    kept = (session.notebook, session.audit_path, session.audit_heads, session.grants_path, session.accepted_path)
     named = [path for path in (*policies, *kept) if path]
     return tuple({os.path.abspath(path) for path in named} | {os.path.realpath(path) for path in named})  # noqa: PTH100
 

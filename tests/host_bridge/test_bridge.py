@@ -32,6 +32,8 @@ from hermes_protocol.messages import (
     ToolReply,
 )
 from host_bridge import control
+from host_bridge.audit.heads import read_heads
+from host_bridge.audit.log import verify
 
 ALLOW_ALL = (
     ("test", 'version = 1\n[rules]\nallow = ["terminal", "read_file", "write_file(./**)", "process", "add"]\n'),
@@ -612,6 +614,39 @@ def test_a_flood_of_requests_that_are_never_read_is_bounded(host, keys):
                 break
         still_serves(host, kernel)
         assert psutil.Process(host.process.pid).memory_info().rss < 400 << 20
+
+
+def test_a_sessions_head_is_kept_elsewhere_and_its_log_goes_on_in_further_files(tmp_path):
+    heads = tmp_path / "heads.jsonl"
+    with open_host(policy_texts=ALLOW_ALL, audit_heads=str(heads), audit_rotate_bytes=2000) as host:
+        with open_kernel(host) as kernel:
+            kernel.greet()
+            write(host, "a.txt", b"a")
+            for _ in range(20):
+                assert kernel.call("read_file", path="a.txt").code == "ok"
+        host.send(control.End())
+        assert host.wait() == 0
+        report = verify(host.config.audit_path, heads=heads)
+    assert (report.ok, report.closed, len(report.files) > 2) == (True, True, True)
+    assert report.kept == report.records - 1
+
+
+def test_an_idle_session_keeps_its_head_without_a_further_call(tmp_path):
+    heads = tmp_path / "heads.jsonl"
+    with open_host(policy_texts=ALLOW_ALL, audit_heads=str(heads)) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        kernel.call("read_file", path="a.txt")
+        number = len(audit(host)) - 1
+        wait_until(lambda: read_heads(heads)[-1].seq == number)
+        host.process.kill()
+        host.wait()
+        assert verify(host.config.audit_path, heads=heads).kept == number
+
+
+def test_where_heads_cannot_be_kept_no_session_starts():
+    with open_host(audit_heads="/dev/null") as host:
+        assert host.expect(control.Refused).error == "AuditError"
+        assert host.wait() == 1
 
 
 def test_a_full_audit_disk_stops_every_act():

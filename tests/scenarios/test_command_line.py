@@ -255,11 +255,29 @@ def test_the_audit_log_tells_what_was_done_and_notices_a_change(machine: Machine
     assert "echo hi" not in denied.stdout
     assert "/etc/shadow" in denied.stdout
     assert run("audit", "verify").returncode == 0
+    assert "its head was kept up to record" in run("audit", "verify").stdout
+    assert run("audit", "verify", "--all").returncode == 0
+
+    run_id = listed[0]["run_id"]
+    chosen = json.loads(run("audit", "show", "--run", run_id, "--denied", "--json").stdout)
+    assert [(one["type"], one["fields"]["tool"]) for one in chosen] == [("call_decided", "read_file")]
+    assert "echo hi" in run("audit", "show", "--since", "1h", "--tool", "terminal").stdout
+    assert "/etc/shadow" not in run("audit", "show", "--since", "1h", "--tool", "terminal").stdout
+    assert "echo hi" not in run("audit", "show", "--since", "2999-01-01").stdout
+    assert "echo hi" not in run("audit", "show", "--run", "another").stdout
+    assert run("audit", "show", "--since", "yesterday").returncode == 2
 
     log = Path(listed[0]["path"])
+    whole = log.read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:-2]))
+    assert "the end is missing: at least 2 records" in run("audit", "verify").stdout
+    log.write_text(whole)
     log.write_text(log.read_text().replace("echo hi", "echo ho"))
     assert run("audit", "verify", str(log)).returncode == 1
     assert run("audit", "show", "no-such-session").returncode == 2
+    assert "kept: it is not as it was written" in run("audit", "prune", "--older-than", "0s").stdout
+    log.unlink()
+    assert "MISSING" in run("audit", "verify", "--all").stdout
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from host_bridge.audit.records import (
     CallDecided,
     CallSettled,
     KernelStarted,
+    LogContinued,
+    LogRotated,
     PeerRefused,
     Record,
     SessionClosed,
@@ -344,6 +346,8 @@ def test_every_record_can_be_written_and_read_back(path):
         settled(),
         PeerRefused(code="c"),
         TornWrite(lost_bytes=1, lost_digest="d"),
+        LogRotated(next_file="n"),
+        LogContinued(previous_file="p"),
         SessionClosed(),
     ]
     log = AuditLog.open(path)
