@@ -158,8 +158,8 @@ class Bridge:
         self._finish()
 
     def _idle(self) -> float | None:
-        due = [seconds for seconds in (self._send_reports(), self._desk.tick()) if seconds is not None]
-        return min(due, default=None)
+        waits = (self._send_reports(), self._desk.tick(), self._log.keep_head())
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _stop(self, reason: str) -> None:
         self._reason = self._reason or reason
@@ -288,11 +288,6 @@ class Bridge:
                 rule_id=failure.rule_id if failure else "",
             )
         )
-
-    def _idle(self) -> float | None:
-        """Do what is due; give how many seconds may pass before the next time, None for any number."""
-        waits = [wait for wait in (self._send_reports(), self._log.keep_head()) if wait is not None]
-        return min(waits, default=None)
 
     def _send_reports(self) -> float | None:
         """Tell the host application of settled calls, some at a time: telling must not stand between a cell's calls."""

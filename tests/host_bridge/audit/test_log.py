@@ -17,12 +17,14 @@ import pytest
 
 from host_bridge.audit.log import AuditLog, read, verify
 from host_bridge.audit.records import (
+    AnswerUnused,
     CallDecided,
     CallSettled,
     KernelStarted,
     LogContinued,
     LogRotated,
     PeerRefused,
+    QuestionAnswered,
     Record,
     SessionClosed,
     SessionOpened,
@@ -346,6 +348,8 @@ def test_every_record_can_be_written_and_read_back(path):
         settled(),
         PeerRefused(code="c"),
         TornWrite(lost_bytes=1, lost_digest="d"),
+        QuestionAnswered(question_id="q", answer="once"),
+        AnswerUnused(question_id="q", answer="once", problem="over"),
         LogRotated(next_file="n"),
         LogContinued(previous_file="p"),
         SessionClosed(),
