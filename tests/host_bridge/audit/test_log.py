@@ -28,6 +28,7 @@ from host_bridge.audit.records import (
     Record,
     SessionClosed,
     SessionOpened,
+    SessionTainted,
     TornWrite,
 )
 from host_bridge.errors import AuditError
@@ -350,6 +351,7 @@ def test_every_record_can_be_written_and_read_back(path):
         TornWrite(lost_bytes=1, lost_digest="d"),
         QuestionAnswered(question_id="q", answer="once"),
         AnswerUnused(question_id="q", answer="once", problem="over"),
+        SessionTainted(call_id="c", tool="t", source="s"),
         LogRotated(next_file="n"),
         LogContinued(previous_file="p"),
         SessionClosed(),

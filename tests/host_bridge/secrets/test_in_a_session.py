@@ -14,7 +14,12 @@ from hermes_protocol.messages import Cancel, Chunk, Pending, SecretMark
 from host_bridge import control
 
 VALUE = "glpat-t0p/secret+value"
-RULES = (("test", 'version = 1\n[rules]\nallow = ["terminal", "process", "read_file", "add", "search_files"]\n'),)
+RULES = (
+    (
+        "test",
+        'version = 1\n[taint]\nbrake = false\n[rules]\nallow = ["terminal", "process", "read_file", "add", "search_files"]\n',
+    ),
+)
 TOKEN = control.SecretUse(name="TOKEN", tools=("terminal", "add"))
 NARROW = control.SecretUse(name="NARROW", tools=("terminal(git push *)",))
 WHOLE = SecretMark(name="TOKEN", argument=("secrets", "TOKEN"))
