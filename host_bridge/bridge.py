@@ -19,6 +19,7 @@ from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolReply
 from host_bridge import control
 from host_bridge.approvals.desk import Desk
+from host_bridge.approvals.rules import PolicyRules
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import KernelStarted, PeerRefused, SessionClosed, SessionOpened
 from host_bridge.budgets import check_tools
@@ -84,7 +85,9 @@ class Bridge:
         )
         self._log.append(self._opening(policy))
         self._server = Server(self._session, self._registry, on_settled=self._report, on_refused=self._record_refusal)
-        self._desk = Desk(self._session, self._log, send=self._writer.put, line=self._server)
+        known_tools = frozenset((*self._registry, *config.host_tools))
+        rules = PolicyRules(config, self._load_policy, known_tools) if config.user_policy_path else None
+        self._desk = Desk(self._session, self._log, send=self._writer.put, line=self._server, rules=rules)
         self._session.budgets.observe("pending_asks", lambda: self._desk.waiting)
         self._server.dispatcher = self._dispatcher = Dispatcher(
             self._session,
@@ -103,12 +106,13 @@ class Bridge:
         if self._deck is not None:
             self._deck.hide(secret)
 
-    def _load_policy(self) -> Policy:
+    def _load_policy(self, further: str = "") -> Policy:
+        """Read the rules in force, with `further` ones as TOML text by the user."""
         config = self._config
         return load_policy(
             profile=config.profile,
             paths=config.policy_paths,
-            texts=config.policy_texts,
+            texts=(*config.policy_texts, *([("answer", further)] if further else [])),
             notebook_permissions=config.notebook_permissions,
             declaration_accepted=config.declaration_accepted,
             principal=config.principal,

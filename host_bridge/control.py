@@ -79,6 +79,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         notebook_digest: SHA-256 of the notebook's source (`provisioning.notebook.source_digest`); empty where none is known.
         accepted_path: Where it is kept which declarations a person accepted: for the host, and never to be written by a call.
         grants_path: Where what a person allowed a notebook is kept; empty where nothing can be.
+        user_policy_path: Where the answer `always` writes its rule; empty where it can't. The file need not exist.
         confinement: How the kernel is confined, as results name it.
         kernel_limits: What of the machine the kernel may use, and what holds it to that; for people.
         audit_path: The file to append records to; created 0600.
@@ -113,6 +114,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     notebook_digest: str = ""
     accepted_path: str = ""
     grants_path: str = ""
+    user_policy_path: str = ""
     run_id: str = ""
     confinement: str = "none"
     kernel_limits: str = ""

@@ -16,6 +16,7 @@ from host_bridge.approvals.grants import Grants, Permission
 from host_bridge.approvals.patterns import LoopPattern
 from host_bridge.approvals.questions import Question
 from host_bridge.approvals.store import NotebookGrant, NotebookGrants
+from host_bridge.audit.redaction import REPLACEMENT
 from host_bridge.control import ANSWERS, Answer, SessionConfig
 from host_bridge.policy.display import one_line
 from host_bridge.policy.patterns import PatternError
@@ -158,9 +159,16 @@ class Ledger:
             rule_id=call.rule_id,
             untrusted=bool(call.untrusted),
             notebook=config.notebook,
-            summary=one_line(json.dumps(dict(call.shown), ensure_ascii=False, default=repr)) if by else "",
+            summary=self._summary(call) if by else "",
             by=one_line(by, 64),
         )
+
+    def _summary(self, call: AskedCall) -> str:
+        text = json.dumps(dict(call.shown), ensure_ascii=False, default=repr)
+        for secret in sorted(filter(None, self._config.secrets), key=len, reverse=True):
+            # As it stands in JSON: what is written down may not hold a secret in any spelling of ours.
+            text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], REPLACEMENT)
+        return one_line(text)
 
 
 def _covered(question: Question, answer: Answer) -> tuple[AskedCall, ...]:

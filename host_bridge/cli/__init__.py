@@ -33,6 +33,7 @@ COMMANDS = {
     "bridge": "bridge",
     "policy": "policy",
     "permissions": "permissions",
+    "grants": "grants",
     "audit": "audit",
     "approvals": "approvals",
     "completion": "completion",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -93,14 +94,22 @@ class PatientPrompter:
     def __init__(self, prompter: Prompter, clock: RunClock) -> None:
         self._prompter = prompter
         self._clock = clock
+        self._pauses: dict[str, contextlib.ExitStack] = {}
 
     def __call__(self, asked: Asked) -> str | Answer:
         """Ask."""
-        with self._clock.paused():
-            return self._prompter(asked)
+        with contextlib.ExitStack() as pause:
+            pause.enter_context(self._clock.paused())
+            self._pauses[asked.question_id] = pause
+            try:
+                return self._prompter(asked)
+            finally:
+                self._pauses.pop(asked.question_id, None)
 
     def withdraw(self, question_id: str, reason: str) -> None:
-        """Pass it on to a prompter that listens."""
+        """Let the clock go on, and pass it on to a prompter that listens; one that doesn't may take as long as it likes."""
+        if (pause := self._pauses.pop(question_id, None)) is not None:
+            pause.close()
         if isinstance(self._prompter, ListeningPrompter):
             self._prompter.withdraw(question_id, reason)
 

@@ -18,6 +18,8 @@ _SHOWN_FIELDS = (
     "rule_id",
     "reason",
     "remedy",
+    "suggested",
+    "problem",
     "digest",
     "principal",
     "session_id",

@@ -112,6 +112,7 @@ def session_config(
         notebook_digest=notebook.digest,
         accepted_path=str(accepted_path()),
         grants_path=str(grants_path()),
+        user_policy_path=str(config_folder() / USER_POLICY),
         run_id=options.run_id,
         confinement=given.confinement,
         dials=given.dials,

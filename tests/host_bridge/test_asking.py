@@ -182,3 +182,26 @@ def test_what_a_person_allowed_the_notebook_holds_without_them(tmp_path):
         assert kernel.call("terminal", command="echo hi").code == "ok"
         assert kernel.call("terminal", command="echo other").code == "denied"
         assert records(host, "call_decided")[0]["answer"] == "notebook"
+
+
+def test_always_writes_a_rule_and_a_rule_that_asks_on_purpose_is_told(tmp_path):
+    policy = tmp_path / "policy.toml"
+    unless = (("test", 'version = 1\n[rules]\nask_unless_allowed = ["terminal"]\nask = ["terminal(sleep *)"]\n'),)
+    fields = {"user_policy_path": str(policy), "interactive": True}
+    with open_host(policy_texts=unless, **fields) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        ask(kernel, "touch made")
+        answer(host, host.expect(control.Asked), "always")
+        assert codes(kernel, 1) == ["ok"]
+        assert kernel.call("terminal", command="touch made").code == "ok"
+        ask(kernel, "sleep 0")
+        answer(host, host.expect(control.Asked), "always")
+        again = host.expect(control.Asked)
+        assert "it would still be asked" in again.problem
+        answer(host, again, "once")
+        assert codes(kernel, 1) == ["ok"]
+    assert "terminal(touch made)" in policy.read_text()
+    assert "sleep" not in policy.read_text()
+    with open_host(policy_texts=unless, policy_paths=(("user", str(policy)),)) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        assert kernel.call("terminal", command="touch made").code == "ok"

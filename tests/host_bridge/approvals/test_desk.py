@@ -193,6 +193,15 @@ def test_notebook_is_for_this_source_in_later_sessions_too(tmp_path, office):
         assert later.effect(later.ask()) == effect, name
 
 
+def test_what_is_kept_for_people_about_a_call_holds_no_secret(tmp_path, opened):
+    office = opened("secrets", secrets=('s3cr"et', "s3cr"))
+    office.ask('echo s3cr"et')
+    office.answer("notebook")
+    kept = (tmp_path / "secrets" / "grants.json").read_text()
+    assert "echo [secret]" in kept
+    assert "s3cr" not in kept
+
+
 def test_a_notebook_nobody_knows_the_source_of_is_asked_again(opened):
     office = opened("unknown", notebook_digest="")
     call = office.ask()
