@@ -50,7 +50,7 @@ _given_options = (
         nargs=2,
         multiple=True,
         metavar="NAME VALUE",
-        help="For a run made again: a parameter.",
+        help="For a run taken up again: a parameter.",
     ),
     click.option(
         "--secret",
@@ -58,7 +58,7 @@ _given_options = (
         nargs=2,
         multiple=True,
         metavar="NAME VARIABLE",
-        help="For a run made again: a secret parameter, which was not written down, from an environment variable.",
+        help="For a run taken up again: a secret parameter, which was not written down, from an environment variable.",
     ),
 )
 
@@ -123,7 +123,7 @@ def show_command(question_id: str, as_json: bool) -> None:
 @click.option("--calls", type=int, metavar="N", help="With --pattern: so many calls.  [default: 10]")
 @click.option("--seconds", type=float, metavar="S", help="With --pattern: for so long.  [default: 600]")
 @click.option("--siblings", is_flag=True, help="A yes is also for the other calls that the question shows.")
-@click.option("--resume/--no-resume", default=True, help="Whether to run again the notebook of an orphaned question.")
+@click.option("--resume/--no-resume", default=True, help="Whether to take up the run of an orphaned question.")
 @_with_given
 @json_option
 @debug_option
@@ -149,7 +149,7 @@ def answer_command(
     no          not this call
     stop        no, and the run stops
 
-    The process that asked goes on with the answer. If it is gone (the question is orphaned), a yes runs its notebook again, and
+    The process that asked goes on with the answer. If it is gone (the question is orphaned), a yes takes its run up again, and
     the exit code is that run's. Exits with 1 if the question is settled already.
     """
     from host_bridge.cli.approvals_again import given_names, run_again
@@ -186,10 +186,10 @@ def resume_command(
     secrets: Pairs,
     as_json: bool,
 ) -> None:
-    """Run the notebook of an orphaned question again, with the yes it was given.
+    """Take up the run of an orphaned question, with the yes it was given.
 
-    Cells run again from the first. The yes is for the one call it was given for, once; what else a rule asks about is asked.
-    Prints what `run` prints, and has its exit codes.
+    Cells run again from the first; calls that were made are answered from the run's tape. The yes is for the one call it was
+    given for, once; what else a rule asks about is asked. Prints what `run` prints, and has its exit codes.
     """
     from host_bridge.cli.approvals_again import run_again
     from host_bridge.inbox.folder import Inbox

@@ -1,4 +1,4 @@
-"""Running a notebook again, with the answer to a question that outlived its process."""
+"""Taking a run up again, with the answer to a question that outlived its process."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def run_again(
     from host_bridge.cli.run import exit_code, summary
     from host_bridge.cli.run_parameters import gather
     from host_bridge.executor import NotebookExecutor
-    from host_bridge.executor.parking import check_resumable, resume
+    from host_bridge.executor.parking import check_resumable, resume, tape_left_by
 
     facts = check_resumable(question, given_names(typed, secrets))
     declared = NotebookExecutor().inspect_parameters(facts.input_path)
     given = gather(declared, typed=typed, secrets=secrets)
-    print_note(f"running {facts.input_path} again, from its first cell")
+    calls = "calls that were made are answered from its tape" if tape_left_by(facts) else "all calls are made again"
+    print_note(f"taking up run {facts.run_id} of {facts.input_path}: its cells run again, and {calls}")
     progress = choose(True)
     try:
         result = resume(

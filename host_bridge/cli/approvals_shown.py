@@ -49,7 +49,7 @@ def standing(inbox: Inbox, question: Question) -> str:
     if question.state(inbox.now()) is QuestionState.PENDING:
         left = _span(question.expires_at - inbox.now())
         gone = inbox.is_orphaned(question)
-        waits = "the process that asked is gone; a yes runs the notebook again" if gone else "a call waits"
+        waits = "the process that asked is gone; a yes takes its run up again" if gone else "a call waits"
         command = f"hermes-runtime approvals answer {question.id} {'|'.join(ANSWERS)}"
         return f"question {question.id}: {waits}; {left} left\n  {command}"
     outcome = question.outcome
@@ -59,7 +59,7 @@ def standing(inbox: Inbox, question: Question) -> str:
     if outcome.taken_at is not None:
         return f"{said}; the run has the answer"
     if command := resume_command(inbox, question):
-        return f"{said}; nobody was there to hear it. To run the notebook again with it:\n  {command}"
+        return f"{said}; nobody was there to hear it. To take the run up again with it:\n  {command}"
     return said if inbox.is_orphaned(question) else f"{said}; the run has not fetched it yet"
 
 

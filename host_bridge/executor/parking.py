@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,7 @@ from host_bridge.inbox.question import NOES, Question, RunFacts
 from host_bridge.inbox.waiting import InboxPrompter
 from host_bridge.provisioning.notebook import source_digest
 from host_bridge.provisioning.options import ListeningPrompter, Prompter
+from host_bridge.runs import index
 
 if TYPE_CHECKING:
     from host_bridge.executor.executor import RunOptions
@@ -38,9 +40,11 @@ KEPT_OPTIONS = (
     "profile",
     "policy_rules",
     "budgets",
+    "accepted_digest",
+    "record_tape",
 )
 """The options that a run made again has from the one that asked, as they are."""
-KEPT_PATHS = ("workspace", "audit_path")
+KEPT_PATHS = ("workspace", "audit_path", "tape")
 """The same, made absolute. `cwd` and `policy_files` are treated by themselves."""
 MAX_FACTS_BYTES = 256 * 2**10
 RESTARTS = (signal.SIGTERM, signal.SIGHUP)
@@ -185,9 +189,7 @@ def check_resumable(question: Question, given: Collection[str] = ()) -> RunFacts
 
 
 def resume(inbox: Inbox, question: Question, given: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """Run the notebook of an orphaned question again, from its first cell, with the answer the question was given.
-
-    This is the one place that knows how a run is taken up again.
+    """Take a run up again, with the answer its orphaned question was given: from its tape, or from nothing.
 
     Args:
         inbox: Where the question lies.
@@ -217,8 +219,25 @@ def resume(inbox: Inbox, question: Question, given: Mapping[str, Any], **options
         facts.output_path or None,
         {**facts.parameters, **given},
         facts.timeout,
-        **{**kept, "principal": question.asked.principal, "grant": question.id, "park": parks, **options},
+        **{
+            **kept,
+            "principal": question.asked.principal,
+            "grant": question.id,
+            "park": parks,
+            "resume": tape_left_by(facts),
+            "on_unknown": "ask",
+            **options,
+        },
     )
+
+
+def tape_left_by(facts: RunFacts) -> str:
+    """Name the run, as `RunOptions.resume` takes it, if it left a tape to go on from; else give nothing."""
+    try:
+        entry = index.find(facts.run_id)
+    except index.RunsError:
+        return ""
+    return facts.run_id if entry.tape and Path(entry.tape).is_file() else ""
 
 
 def _obstacle(input_path: str, options: RunOptions) -> str:

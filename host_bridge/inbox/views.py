@@ -56,7 +56,7 @@ def as_data(inbox: Inbox, question: Question) -> dict[str, Any]:
 
 
 def resume_command(inbox: Inbox, question: Question) -> str:
-    """Give the command that runs the notebook again with the answer; empty where there is nothing to run."""
+    """Give the command that takes the run up again with the answer; empty where there is nothing to run."""
     outcome = question.outcome
     if outcome is None or outcome.answer is None or outcome.answer.answer in NOES or not inbox.is_orphaned(question):
         return ""

@@ -204,7 +204,7 @@ class InboxPrompter:
         if not (self._parked and self._keeps()):
             return self._inbox.withdraw(question.id, reason)
         self._tell(
-            f"the question stays: `hermes-runtime approvals answer {question.id} yes` runs the notebook again with that answer"
+            f"the question stays: `hermes-runtime approvals answer {question.id} yes` takes the run up again with that answer"
         )
         return self._inbox.release(question.id)
 

@@ -22,8 +22,9 @@ from host_bridge.inbox.question import Question
 
 PROGRAM = str(Path(sys.executable).with_name("hermes-runtime"))
 SECONDS = 60
-RULES = 'version = 1\n[rules]\nask = ["terminal(touch *)"]\n'
+RULES = 'version = 1\n[rules]\nallow = ["terminal(mkdir *)"]\nask = ["terminal(touch *)"]\n'
 ONCE = "import pathlib; log = pathlib.Path('log'); log.write_text((log.read_text() if log.exists() else '') + 'first ')"
+TWICE_FAILS = "hermes.terminal('mkdir one').check()"
 CALL = "hermes.terminal('touch made').check(); log.write_text(log.read_text() + 'made ')"
 
 
@@ -89,7 +90,7 @@ def test_a_parked_run_goes_on_when_somebody_answers_from_elsewhere(machine: Mach
 
 
 def test_a_run_whose_executor_was_killed_is_made_again_with_the_answer(machine: Machine) -> None:
-    process = start(machine, "--park")
+    process = start(machine, "--park", cells=(ONCE, TWICE_FAILS, CALL))
     question = wait_for_question(process)
     process.kill()
     process.communicate(timeout=SECONDS)
@@ -103,9 +104,10 @@ def test_a_run_whose_executor_was_killed_is_made_again_with_the_answer(machine: 
     result = json.loads(done.stdout)
     assert (done.returncode, result["state"]) == (0, "succeeded"), done.stderr
     assert (log.read_text(), (machine.workspace / "made").exists()) == ("first first made ", True)
-    assert result["tool_calls"]["by_outcome"] == {"ok": 1}
+    assert result["tool_calls"]["by_outcome"] == {"ok": 2}
+    assert "calls that were made are answered from its tape" in done.stderr
     saved = nbformat.read(machine.workspace / "out.ipynb", as_version=4)
-    assert [cell.metadata.hermes.state for cell in saved.cells] == ["succeeded", "succeeded"]
+    assert [cell.metadata.hermes.state for cell in saved.cells] == ["succeeded"] * 3
     settled = Inbox().get(question.id).outcome
     assert settled is not None
     assert settled.taken_by == result["run_id"] != question.asked.run_id
@@ -129,6 +131,9 @@ def test_the_machine_going_down_leaves_the_question_and_ctrl_c_takes_it_back(
     assert Inbox().standing(Inbox().get(question.id)) == state
     assert ("the question stays" in said) == (state == "orphaned")
     machine.wait_until_clean()
+    again = approvals("answer", question.id, "yes")
+    assert again.returncode == (0 if state == "orphaned" else 1), again.stderr
+    assert (machine.workspace / "made").exists() == (state == "orphaned")
 
 
 def test_a_question_at_a_terminal_can_be_answered_elsewhere(machine: Machine) -> None:
