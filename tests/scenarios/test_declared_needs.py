@@ -87,6 +87,21 @@ def test_a_declared_budget_ends_a_run_that_grows_out_of_hand(machine: Machine) -
     assert "budget" in (machine.workspace / "out.ipynb").read_text()
 
 
+def test_where_unknown_declarations_are_refused_nothing_runs_until_somebody_accepts(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.configure("[declarations]\nunknown = 'refuse'\n")
+    write(machine.workspace / "in.ipynb", "open('ran', 'w')", permissions={"allow": []})
+
+    assert main(["run", "in.ipynb", "out.ipynb", "--no-progress"]) == 3
+    assert "permissions accept" in capsys.readouterr().err
+    assert not (machine.workspace / "ran").exists()
+    machine.wait_until_clean()
+
+    assert main(["permissions", "accept", "in.ipynb"]) == 0
+    assert main(["run", "in.ipynb", "out.ipynb", "--no-progress"]) == 0
+
+
 def reviewed_in_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
     """Run at a terminal where a person answers the review, and nothing else."""
     ours, theirs = pty.openpty()
