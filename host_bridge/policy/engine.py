@@ -126,6 +126,10 @@ def explain(policy: Policy, request: AccessRequest) -> Explanation:
         steps.append(_step(policy.authority, verdict, resource))
         for layer in (*policy.constraints, *request.narrowing):
             steps.append(_step(layer, layer.judge(request.principal, request.tool, resource), resource))
+        if policy.accepted is not None:
+            accepted = _verdict_of(policy.accepted, policy, request.principal, request.tool, resource)
+            if accepted.effect is Effect.ALLOW:  # it can lift an ask, and nothing else
+                steps.append(_step(policy.accepted, accepted, resource))
         if request.untrusted:
             steps.append(_brake_step(policy, request, resource))
         trails.append(Trail(resource, describe(request.tool, resource), tuple(steps)))

@@ -264,6 +264,20 @@ def test_a_notebook_is_accepted_for_its_source_listed_and_revoked(capsys: pytest
     assert "nothing was accepted" in capsys.readouterr().err
 
 
+def test_policy_explain_knows_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    notebook("in.ipynb", {"allow": ["web_search(snow)"]})
+    explain = ["policy", "explain", "web_search", "snow", "--notebook", "in.ipynb", "--json"]
+
+    assert main(explain) == 3
+    assert json.loads(capsys.readouterr().out)["effect"] == "ask"
+    assert main(["permissions", "accept", "in.ipynb", "--json"]) == 0
+    capsys.readouterr()
+    assert main(explain) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rule_id"] == "accepted:metadata.hermes.permissions.allow[0]"
+    assert told["trails"][0]["steps"][-1]["layer"] == "accepted"
+
+
 def test_what_can_not_be_meant_is_not_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     notebook("in.ipynb", {"budgets": {"cals": 1}})
 
