@@ -92,7 +92,7 @@ def test_a_denied_run_resumes_at_the_denied_cell_and_does_nothing_twice(
         "hermes.terminal('echo second >> log')\nhermes.web_extract(['https://127.0.0.1:9/'])",
         "print(count)",
     )
-    rules = '[rules]\nallow = ["terminal"]\ndeny = ["web_extract"]\n'
+    rules = '[rules]\nallow = [{ rule = "terminal", allow_after_untrusted = true }]\ndeny = ["web_extract"]\n'
     denied = runner.run(*cells, policy_rules=rules)
     assert denied["state"] == "denied"
     assert log.read_text() == "first\nsecond\n"
