@@ -176,6 +176,18 @@ class RunningCall:
                 self.session.vault.use(name).check_host(url)
         return self.session.vault.put_in(value, self.secrets, self)
 
+    @property
+    def keep_image(self) -> Callable[[str, int, str], Callable[[], None]] | None:
+        """See `CallContext`."""
+        return None if self.recording is None else self._keep_image
+
+    def _keep_image(self, path: str, folder: int, name: str) -> Callable[[], None]:
+        assert self.recording is not None
+        try:
+            return self.recording.keep_image(path, folder, name)
+        except TapeError as error:
+            raise RecordError(f"what is there could not be kept, so nothing was changed: {error}") from error
+
     # what the dispatcher calls, on the same thread
 
     def finish_streams(self) -> None:

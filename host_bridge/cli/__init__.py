@@ -18,6 +18,8 @@ from host_bridge.errors import SandboxError
 
 COMMANDS = {
     "run": "run",
+    "runs": "runs",
+    "undo": "runs",
     "inspect": "notebooks",
     "collect": "notebooks",
     "validate": "notebooks",

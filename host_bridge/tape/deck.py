@@ -71,6 +71,7 @@ class Deck:
         self._recorder: Recorder | None = None
         self.divergences: list[str] = []
         facts = {**orders.facts, "policy_digest": policy_digest, "session_id": config.session_id, "mode": orders.mode}
+        facts["workspace"] = config.workspace
         if orders.earlier:
             self._earlier = TapeReader(orders.earlier)
             self._matcher = Matcher(self._earlier.calls(), self._earlier.cells())

@@ -13,7 +13,7 @@ import msgspec
 
 from host_bridge.errors import TapeError
 from host_bridge.tape.format import open_to_read, root_hash, unpack
-from host_bridge.tape.recorder import CallRow
+from host_bridge.tape.recorder import CallRow, Image
 
 _CALLS = f"SELECT {', '.join(CallRow.__struct_fields__)} FROM calls ORDER BY seq"
 _OUTCOME_COLUMNS = "outcome, value, value_digest, failure, upload_digest, duration_seconds"
@@ -57,6 +57,26 @@ class CellMark(msgspec.Struct, frozen=True):
     cell_id: str
     source_digest: str
     time: float
+
+
+class ImageRow(msgspec.Struct, frozen=True):
+    """What a file was before (`event`) a call changed it, or after."""
+
+    call: int
+    position: int
+    event: str
+    path: str
+    existed: bool
+    mode: int
+    size: int
+    digest: str
+    kept: bool
+
+    def is_same(self, other: Image) -> bool:
+        """Whether a file is now what it was then."""
+        if not self.existed or not other.existed:
+            return self.existed == other.existed
+        return (self.digest, self.mode) == (other.digest, other.mode)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -118,6 +138,12 @@ class TapeReader:
                 for row in self.database.execute(_CALLS)
             ]
         return [Recorded(row, outcomes.get(row.seq)) for row in rows]
+
+    def images(self) -> list[ImageRow]:
+        """Give what files were before and after they were changed, in the order of the changes."""
+        with self._reading():
+            rows = self.database.execute("SELECT * FROM images ORDER BY call, position").fetchall()
+            return [msgspec.convert(row, type=ImageRow, strict=False) for row in map(_fields(ImageRow), rows)]
 
     def value(self, recorded: Recorded) -> Any:
         """Give a call's result."""

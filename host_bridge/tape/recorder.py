@@ -7,6 +7,7 @@ and no outcome is one of which nobody knows whether it happened.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
 import threading
 import time
@@ -31,6 +32,7 @@ from host_bridge.tape.secrecy import Secrecy
 _CALL = f"INSERT INTO calls VALUES ({', '.join('?' * 19)})"
 _OUTCOME = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PIECE = "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_IMAGE = "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?)"
 _CELL = "INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?)"
 _FACT = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
@@ -75,6 +77,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: bytes = b""
     upload_digest: str = ""
     duration_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """What a file is at one moment.
+
+    Attributes:
+        path: Absolute and canonical.
+        existed: Whether there is one; nothing else means anything if not.
+        digest: SHA-256 of its content.
+        content: None where it isn't kept.
+    """
+
+    path: str
+    existed: bool
+    mode: int = 0
+    size: int = 0
+    digest: str = ""
+    content: bytes | None = None
 
 
 class Recorder:
@@ -147,6 +168,17 @@ class Recorder:
         """Keep a piece of a call's streams, or bulk bytes of its result."""
         with self._transaction() as database:
             self._put_piece(database, call, position, kind, name, data)
+
+    def image(self, call: int, position: int, event: str, image: Image) -> None:
+        """Keep what a file is before or after a call changes it."""
+        with self._transaction() as database:
+            kept = image.content is not None
+            if image.content is not None:
+                self._put_blob(database, image.content)
+            database.execute(
+                _IMAGE,
+                (call, position, event, image.path, image.existed, image.mode, image.size, image.digest, kept),
+            )
 
     def settle(
         self, call: int | Callable[[int], CallRow], outcome: Outcome, bulk: Mapping[str, bytes], position: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ import msgspec
 
 from hermes_protocol.messages import Failure
 from host_bridge.policy.model import Decision
+from host_bridge.tape.images import MAX_AFTER_BYTES, look_at
 from host_bridge.tape.matching import Question
-from host_bridge.tape.recorder import CallRow, Outcome, Recorder
+from host_bridge.tape.recorder import CallRow, Image, Outcome, Recorder
 from host_bridge.tape.secrecy import StreamSecrecy
 from host_bridge.tools.interface import Bytes, ToolOutput
 
@@ -52,7 +54,7 @@ class Recording:
         self.is_quick = False
         self._row: Callable[[int], CallRow] | None = None
         self.number: int | None = None
-        self._position = 0
+        self._position = self._images = 0
         self._streams = StreamSecrecy(recorder.secrecy) if recorder.secrecy else None
         self._upload: Any = None
         self._upload_digest = ""
@@ -113,6 +115,19 @@ class Recording:
         self._upload.update(data)
         if last:
             self._upload_digest = self._upload.hexdigest()
+
+    def keep_image(self, path: str, folder: int, name: str) -> Callable[[], None]:
+        """Write down what a file is, before it is changed; gives what to call once it was."""
+        assert self.number is not None
+        self._put_image("before", look_at(path, folder, name))
+        return lambda: self._put_image("after", look_at(path, folder, name, keep_bytes=MAX_AFTER_BYTES))
+
+    def _put_image(self, event: str, image: Image) -> None:
+        assert self.number is not None
+        if image.content is not None and self._recorder.secrecy.holds_secret(image.content):
+            image = dataclasses.replace(image, content=None)
+        self._recorder.image(self.number, self._images, event, image)
+        self._images += 1
 
     def succeeded(self, output: ToolOutput) -> None:
         """Write the result: before the reply."""

@@ -16,6 +16,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -32,11 +33,18 @@ _NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EI
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
+KeepImage = Callable[[str, int, str], Callable[[], None]]
+"""Writes down what a file is before it is changed (its path, its folder's descriptor, its name); gives what to call after."""
+
+
 class Change(abc.ABC):
     """A change to one file. `commit` makes it, `undo` takes it back, `close` ends the choice.
 
     Args:
         target: Resolved with `must_exist=False`; stays the caller's, and open as long as the change.
+
+    Attributes:
+        keep_image: Set it to have what was there written down: `CallContext.keep_image`.
     """
 
     def __init__(self, target: ResolvedPath) -> None:
@@ -44,6 +52,7 @@ class Change(abc.ABC):
         self._name = target.name
         self._backup = ""
         self._committed = False
+        self.keep_image: KeepImage | None = None
         if target.parent_descriptor is None:
             raise InvalidCallError(f"{quoted(target.asked)} is a folder: name a file")
         self._folder = os.dup(target.parent_descriptor)
@@ -69,10 +78,13 @@ class Change(abc.ABC):
         """
         try:
             self._target.check_folder(self._folder)
+            is_changed = self.keep_image(self._target.path, self._folder, self._name) if self.keep_image else None
             self._commit()
         except OSError as error:
             raise path_error(error, self._target.asked) from None
         self._committed = True
+        if is_changed is not None:
+            is_changed()
 
     @abc.abstractmethod
     def _commit(self) -> None: ...
@@ -144,7 +156,8 @@ class Replacement(Change):
     Args:
         create_parents: Make the folders that are missing on the way.
         version: Replace only this one; `""` for only creating; None for whatever is there.
-        mode: The permissions of a new file; a replaced file keeps its own.
+        mode: The permissions of a new file.
+        keeps_mode: Whether a replaced file keeps its own instead.
         undoable: Keep what was there until `close`.
         durable: Have the disk confirm before `commit` returns.
     """
@@ -156,6 +169,7 @@ class Replacement(Change):
         create_parents: bool = False,
         version: str | None = None,
         mode: int | None = None,
+        keeps_mode: bool = True,
         undoable: bool = False,
         durable: bool = False,
     ) -> None:
@@ -166,6 +180,7 @@ class Replacement(Change):
         super().__init__(target)
         self._version = version
         self._undoable = undoable
+        self._keeps_mode = keeps_mode
         self._durable = durable
         self._made: list[tuple[int, str]] = []  # folders made: where, and under what name
         self._temporary = ""
@@ -290,7 +305,8 @@ class Replacement(Change):
                 # Only root may give files away; for others a replaced file becomes theirs, as with any editor.
                 with contextlib.suppress(PermissionError):
                     os.fchown(self._file, self._replaced.st_uid, self._replaced.st_gid)
-            mode = stat.S_IMODE(self._replaced.st_mode)
+            if self._keeps_mode:
+                mode = stat.S_IMODE(self._replaced.st_mode)
         if mode is not None:
             # Writing in place would have cleared set-user-id and set-group-id; so does replacing.
             os.fchmod(self._file, mode & ~(stat.S_ISUID | stat.S_ISGID))

@@ -119,6 +119,10 @@ class CallContext(Protocol):
             NotConfiguredError: A secret can't be read where it is kept.
         """
 
+    @property
+    def keep_image(self) -> Callable[[str, int, str], Callable[[], None]] | None:
+        """What a tool that changes files has to call before (`tools.atomic.KeepImage`), None where nothing is kept."""
+
     def authorise(self, *resources: Resource) -> None:
         """Have the policy decide about what only turned up while running, such as a redirect's target.
 

@@ -139,7 +139,10 @@ class _Patching(Call):
             with ExitStack() as at_end:
                 planned = [self._plan(step, context, at_end) for step in self._steps]
                 context.check()
-                _commit([change for plan in planned for change in plan.changes])
+                changes = [change for plan in planned for change in plan.changes]
+                for change in changes:
+                    change.keep_image = context.keep_image
+                _commit(changes)
                 diff = "\n".join(line for plan in planned for line in plan.diff)
                 return ToolOutput({"files": [plan.report for plan in planned], "diff": diff and diff + "\n"})
         finally:

@@ -94,6 +94,7 @@ class _Writing(Call):
                     raise self._too_large()
                 replacement.write(piece)
             context.check()
+            replacement.keep_image = context.keep_image
             replacement.commit()
             return ToolOutput({"bytes_written": replacement.bytes_written, "created": replacement.creates})
 

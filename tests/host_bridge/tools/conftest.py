@@ -50,6 +50,7 @@ class FakeContext:
     """
 
     call_id = "call-1"
+    keep_image = None
 
     def __init__(
         self,
