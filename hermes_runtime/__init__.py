@@ -39,7 +39,7 @@ from hermes_runtime._errors import (
 from hermes_runtime._files import open_file as open
 from hermes_runtime._narrow import narrow
 from hermes_runtime._processes import Process, ProcessLog, ProcessState
-from hermes_runtime._secrets import Secret, SecretText, secret
+from hermes_runtime._secrets import SecretHandle, SecretText, secret
 from hermes_runtime._tools import (
     budget,
     call,
@@ -69,7 +69,7 @@ __all__ = [
     "Process",
     "ProcessLog",
     "ProcessState",
-    "Secret",
+    "SecretHandle",
     "SecretText",
     "TerminalResult",
     "ToolCancelledError",

@@ -27,7 +27,7 @@ class _Hidden:
 
     __slots__ = ()
 
-    def parts(self) -> tuple[str | Secret, ...]:
+    def parts(self) -> tuple[str | SecretHandle, ...]:
         """What it is made of."""
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class _Hidden:
 
 
 @final
-class Secret(_Hidden):
+class SecretHandle(_Hidden):
     """A secret's handle. Equal to every other handle of that name; pickles; shows the name and nothing else."""
 
     __slots__ = ("name",)
@@ -62,7 +62,7 @@ class Secret(_Hidden):
             )
         object.__setattr__(self, "name", name)
 
-    def parts(self) -> tuple[str | Secret, ...]:
+    def parts(self) -> tuple[str | SecretHandle, ...]:
         """The handle itself."""
         return (self,)
 
@@ -70,13 +70,13 @@ class Secret(_Hidden):
         raise AttributeError("a secret's handle can't be changed: make another with hermes.secret(…)")
 
     def __eq__(self, other: object) -> bool:
-        return self.name == other.name if isinstance(other, Secret) else NotImplemented
+        return self.name == other.name if isinstance(other, SecretHandle) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((Secret, self.name))
+        return hash((SecretHandle, self.name))
 
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        return Secret, (self.name,)
+    def __reduce__(self) -> tuple[type[SecretHandle], tuple[str]]:
+        return SecretHandle, (self.name,)
 
     def __repr__(self) -> str:
         return f"hermes.secret({self.name!r})"
@@ -91,10 +91,10 @@ class SecretText(_Hidden):
 
     __slots__ = ("_parts",)
 
-    def __init__(self, parts: Iterable[str | Secret]) -> None:
+    def __init__(self, parts: Iterable[str | SecretHandle]) -> None:
         self._parts = tuple(parts)
 
-    def parts(self) -> tuple[str | Secret, ...]:
+    def parts(self) -> tuple[str | SecretHandle, ...]:
         """Texts and handles, in order."""
         return self._parts
 
@@ -104,7 +104,7 @@ class SecretText(_Hidden):
     def __hash__(self) -> int:
         return hash((SecretText, self._parts))
 
-    def __reduce__(self) -> tuple[type[SecretText], tuple[tuple[str | Secret, ...]]]:
+    def __reduce__(self) -> tuple[type[SecretText], tuple[tuple[str | SecretHandle, ...]]]:
         return SecretText, (self._parts,)
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ class SecretText(_Hidden):
         return "".join(map(str, self._parts))
 
 
-def secret(name: str) -> Secret:
+def secret(name: str) -> SecretHandle:
     """Give the handle of a secret of the host's, to be passed to tools that may have it.
 
     The notebook never has the value: not in a variable, an output or an error. Whether there is such a secret, and whether it
@@ -126,7 +126,7 @@ def secret(name: str) -> Secret:
     Example:
         >>> terminal("git push origin main", secrets=[secret("GITEA_TOKEN")])
     """
-    return Secret(name)
+    return SecretHandle(name)
 
 
 def is_hidden(value: object) -> bool:
@@ -156,30 +156,30 @@ def _take(value: Any, way: tuple[str | int, ...], marks: list[SecretMark]) -> An
 def _written(value: _Hidden, way: tuple[str | int, ...], marks: list[SecretMark]) -> str:
     text = ""
     for part in value.parts():
-        if isinstance(part, Secret):
+        if isinstance(part, SecretHandle):
             marks.append(SecretMark(name=part.name, argument=way, offset=len(text)))
         text += str(part)
     return text
 
 
-def command_secrets(secrets: Mapping[str, Secret] | Iterable[Secret]) -> dict[str, Secret]:
+def command_secrets(secrets: Mapping[str, SecretHandle] | Iterable[SecretHandle]) -> dict[str, SecretHandle]:
     """Give the variables of a command by name: a handle without one gets its own name.
 
     Raises:
         InvalidToolRequestError: Something else than a handle.
     """
-    if isinstance(secrets, Secret):
+    if isinstance(secrets, SecretHandle):
         secrets = (secrets,)
     named = dict(secrets) if isinstance(secrets, Mapping) else {getattr(each, "name", ""): each for each in secrets}
     for variable, handle in named.items():
-        if not isinstance(handle, Secret) or not isinstance(variable, str):
+        if not isinstance(handle, SecretHandle) or not isinstance(variable, str):
             raise InvalidToolRequestError(
                 "secrets takes handles: a list of hermes.secret(…), or a dict of them by the name of the variable"
             )
     return named
 
 
-def _parts(value: _Hidden | str) -> tuple[str | Secret, ...]:
+def _parts(value: _Hidden | str) -> tuple[str | SecretHandle, ...]:
     if isinstance(value, _Hidden):
         return value.parts()
     return (str.__str__(value),) if value else ()

@@ -19,11 +19,11 @@ from hermes_runtime._file_tools import list_files, patch, read_bytes, read_file,
 from hermes_runtime._files import WINDOW_BYTES, plain_path
 from hermes_runtime._processes import Process, StartOperation, process_operation
 from hermes_runtime._running import run
-from hermes_runtime._secrets import Marks, Secret, command_secrets, is_hidden, take_handles
+from hermes_runtime._secrets import Marks, SecretHandle, command_secrets, is_hidden, take_handles
 from hermes_runtime._session_tools import budget, status, tools
 from hermes_runtime._web_tools import web_extract, web_search
 
-Secrets = Sequence[Secret] | Mapping[str, Secret]
+Secrets = Sequence[SecretHandle] | Mapping[str, SecretHandle]
 
 __all__ = [
     "budget",

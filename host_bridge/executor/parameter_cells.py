@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from host_bridge.executor.parameter_types import ParameterError, last_name
+from host_bridge.executor.parameter_types import ParameterError, SecretHandle, last_name
 
 _TYPE_COMMENT = re.compile(r"type:\s*(?!ignore\b)")
 # "secret" alone or set off by a sign: "# secret: the API token", not "# secret ingredient of the score".
@@ -246,6 +246,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "bool": bool,
     "bytearray": bytearray,
     "complex": complex,
+    "secret": SecretHandle,
     "dict": dict,
     "float": float,
     "frozenset": frozenset,

@@ -23,7 +23,7 @@ import zoneinfo
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from host_bridge.executor.parameter_types import ParameterError
+from host_bridge.executor.parameter_types import ParameterError, SecretHandle
 
 _MAX_DEPTH = 90  # Python's parser takes 200 brackets within each other, and a frozenset needs two
 _MAX_DECIMAL_BITS = 10_000  # Python refuses to read or write integers of more than 4300 digits in decimal
@@ -248,6 +248,7 @@ _WRITERS: dict[type[Any], Write] = {
     decimal.Decimal: _text_to("decimal", "Decimal"),
     fractions.Fraction: _text_to("fractions", "Fraction"),
     uuid.UUID: _text_to("uuid", "UUID"),
+    SecretHandle: lambda writer, value: writer.call("hermes_runtime", "secret", repr(value.name)),
     pathlib.PurePosixPath: _text_to("pathlib", "PurePosixPath"),
     pathlib.PureWindowsPath: _text_to("pathlib", "PureWindowsPath"),
     type(pathlib.Path()): _text_to("pathlib", "Path"),

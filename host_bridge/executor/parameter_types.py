@@ -16,10 +16,12 @@ import decimal
 import json
 import numbers
 import pathlib
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hermes_protocol.messages import secret_text
 from host_bridge.errors import HostBridgeError
 
 
@@ -37,6 +39,20 @@ class ParameterError(HostBridgeError, ValueError):
 
 class MismatchError(Exception):
     """A value that doesn't have the declared type; the text says what was expected."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SecretHandle:
+    """`hermes.secret("NAME")` as a parameter's value: the name of a secret of the host's, whose value nobody here has."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _SECRET_NAME.fullmatch(self.name):
+            raise ValueError("not the name of a secret")
+
+    def __str__(self) -> str:
+        return secret_text(self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,14 +74,23 @@ class TypeSpec:
             return " | ".join(map(str, self.arguments))
         if self.kind == "literal":
             return " or ".join(map(repr, self.arguments))
-        name = {"none": "None", "any": "Any", "decimal": "Decimal", "path": "Path", "uuid": "UUID"}.get(
-            self.kind, self.kind
-        )
+        name = _SHOWN.get(self.kind, self.kind)
         inner = [str(argument) for argument in self.arguments] + ["..."] * self.repeats
         return f"{name}[{', '.join(inner)}]" if inner else name
 
 
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
 ANY = TypeSpec("any")
+
+_SHOWN = {
+    "none": "None",
+    "any": "Any",
+    "decimal": "Decimal",
+    "path": "Path",
+    "uuid": "UUID",
+    "handle": "the name of a secret",
+}
 
 # By the last part of a dotted name; how it was imported can't be known.
 _NAMES = {
@@ -80,6 +105,7 @@ _NAMES = {
     "dict": "dict", "Dict": "dict", "Mapping": "dict", "MutableMapping": "dict",
     "date": "date", "datetime": "datetime", "time": "time", "timedelta": "timedelta",
     "Decimal": "decimal", "Path": "path", "PurePath": "path", "PosixPath": "path", "UUID": "uuid",
+    "SecretHandle": "handle",
 }  # fmt: skip
 _WRAPPERS = frozenset({"Annotated", "Final", "ClassVar", "Required", "Secret"})
 
@@ -304,6 +330,7 @@ _CONVERTERS: dict[str, Callable[[TypeSpec, Any], Any]] = {
     "decimal": _made_from(decimal.Decimal, int, str),
     "path": _made_from(pathlib.Path, str, pathlib.PurePath),
     "uuid": _made_from(uuid.UUID, str),
+    "handle": _made_from(SecretHandle, str),
     "union": _union_member,
     "literal": _literal,
 }

@@ -190,8 +190,9 @@ def _unknown(declared: Mapping[str, Parameter], name: str) -> ParameterError:
 
 
 def _mismatch(parameter: Parameter, value: Any, expected: str) -> ParameterError:
-    # The value of a secret has no place in an error message, which ends up in logs.
-    shown = f"a {type(value).__name__}" if parameter.secret else f"{value!r:.80} ({type(value).__name__})"
+    # The value of a secret has no place in an error message, which ends up in logs; nor has one given for its name.
+    hidden = parameter.secret or parse_type(parameter.type).kind == "handle"
+    shown = f"a {type(value).__name__}" if hidden else f"{value!r:.80} ({type(value).__name__})"
     hint = ""
     if parameter.default is not None and parameter.type == type_name(parameter.default):
         hint = f", like its default {parameter.default_source:.80}; annotate it in the notebook to take other types"
@@ -213,7 +214,8 @@ def parse_parameter(text: str, declared: Parameter | None) -> Any:
     try:
         return read_text(parse_type(declared.type), text)
     except MismatchError as error:
-        shown = "what was given" if declared.secret else repr(text[:80])
+        hidden = declared.secret or parse_type(declared.type).kind == "handle"
+        shown = "what was given" if hidden else repr(text[:80])
         example = _EXAMPLES.get(str(error).partition("[")[0], "")
         hint = f"; write for example {example}" if example else ""
         raise ParameterError(
