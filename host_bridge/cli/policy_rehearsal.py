@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +27,14 @@ _SHOWN_CHANGES = 100  # more than anybody reads; --json has them all
 @click.option(
     "--audit", "logs", multiple=True, metavar="LOG", help="A log, or a session's or run's id; by default all the logs."
 )
+@click.option("--tape", "tapes", multiple=True, type=FILE, metavar="FILE", help="A run's tape, instead of logs.")
 @click.option("--agent", default="", metavar="NAME", help="Only this agent's calls.")
 @click.option("--profile", default="", metavar="NAME", help="Try it with this profile instead of each session's own.")
 @json_option
 @debug_option
-def test_command(new: str, logs: tuple[str, ...], agent: str, profile: str, as_json: bool) -> None:
+def test_command(
+    new: str, logs: tuple[str, ...], tapes: tuple[str, ...], agent: str, profile: str, as_json: bool
+) -> None:
     """Say which calls of the past would be answered differently if NEW.TOML took the place of your policy file.
 
     \b
@@ -42,15 +46,12 @@ def test_command(new: str, logs: tuple[str, ...], agent: str, profile: str, as_j
 
     Exits with 0 if every answer stays, with 1 if any would be another.
     """
-    from host_bridge.audit.reading import read
-    from host_bridge.audit.recorded_calls import past_calls
     from host_bridge.policy.rehearsal import rehearse
 
     def calls() -> Iterator[PastCall]:
-        for path in _paths(logs):
-            for call in past_calls(read(path), path):
-                if agent in ("", call.principal):
-                    yield call
+        for call in itertools.chain(_taped(tapes), _logged(logs) if logs or not tapes else ()):
+            if agent in ("", call.principal):
+                yield call
 
     choose = _policies(new, profile)
     choose("", str(Path.cwd()), "default")  # a file that can't be used is said even if no log has a call
@@ -88,6 +89,25 @@ def _tell(outcome: Rehearsal) -> None:
     click.echo(indented(table(rows)))
     if len(outcome.changes) > _SHOWN_CHANGES:
         click.echo(f"  … and {len(outcome.changes) - _SHOWN_CHANGES} more; --json lists all")
+
+
+def _logged(logs: tuple[str, ...]) -> Iterator[PastCall]:
+    from host_bridge.audit.reading import read
+    from host_bridge.audit.recorded_calls import past_calls
+
+    for path in _paths(logs):
+        yield from past_calls(read(path), path)
+
+
+def _taped(tapes: tuple[str, ...]) -> Iterator[PastCall]:
+    if not tapes:
+        return
+    from host_bridge.tape.past_calls import past_calls
+    from host_bridge.tape.reader import TapeReader
+
+    for path in tapes:
+        with TapeReader(path) as tape:
+            yield from past_calls(tape)
 
 
 def _paths(logs: tuple[str, ...]) -> tuple[str, ...]:

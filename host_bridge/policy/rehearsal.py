@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Callable, Iterable
 
 from host_bridge.policy.display import one_line
@@ -26,6 +27,8 @@ from host_bridge.policy.origins import bracketed
 
 _OF_POLICY_FILES = ("profile ", "user:", "system:", "project:", "floor:", "taint:", "accepted:")
 _DEFAULT = "default"
+_ASKING = re.compile(r"\.ask(?:_unless_allowed)?\[|^(?:taint|accepted):")
+"""Rules whose answer was a question, whatever a person made of it."""
 _OF_ITS_RUN = "decided by what was given for that run, the notebook's declaration or a cell's narrowing"
 _OF_NO_POLICY = "refused or allowed before any policy looked at it"
 
@@ -160,4 +163,4 @@ def _not_to_try(call: PastCall) -> str:
 
 def _before(call: PastCall) -> str:
     """What the rules answered then; what a person made of an ask is not theirs."""
-    return "ask" if call.answer or call.rule_id.startswith("accepted:") else call.effect
+    return "ask" if call.answer or _ASKING.search(call.rule_id) else call.effect

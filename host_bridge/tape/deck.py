@@ -70,8 +70,15 @@ class Deck:
         self._matcher: Matcher | None = None
         self._recorder: Recorder | None = None
         self.divergences: list[str] = []
-        facts = {**orders.facts, "policy_digest": policy_digest, "session_id": config.session_id, "mode": orders.mode}
-        facts["workspace"] = config.workspace
+        facts = {
+            **orders.facts,
+            "policy_digest": policy_digest,
+            "session_id": config.session_id,
+            "principal": config.principal,
+            "profile": config.profile,
+            "workspace": config.workspace,
+            "mode": orders.mode,
+        }
         if orders.earlier:
             self._earlier = TapeReader(orders.earlier)
             self._matcher = Matcher(self._earlier.calls(), self._earlier.cells())
