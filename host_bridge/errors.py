@@ -88,6 +88,22 @@ class DeclarationError(HostBridgeError):
         self.path = path
 
 
+class ProposalError(HostBridgeError):
+    """A proposal of a change that stopped at one of its steps.
+
+    Attributes:
+        step: Which.
+        branch: The branch that what was done so far is on; empty if nothing was.
+        state: How the run ended, if it was that.
+    """
+
+    def __init__(self, message: str, *, step: str, branch: str = "", state: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+        self.branch = branch
+        self.state = state
+
+
 class KernelStartError(HostBridgeError):
     """A kernel that is not installed, or did not come up."""
 

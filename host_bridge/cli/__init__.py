@@ -29,6 +29,8 @@ COMMANDS = {
     "merge": "diffs",
     "strip": "repository",
     "init-repo": "repository",
+    "propose": "proposals",
+    "review": "proposals",
     "tools": "tools",
     "doctor": "doctor",
     "kernel": "kernel",

@@ -25,6 +25,7 @@ from host_bridge.errors import (
     HostBridgeError,
     KernelStartError,
     OutputError,
+    ProposalError,
     QuestionSettledError,
     SandboxError,
     SessionError,
@@ -76,6 +77,7 @@ _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
     (OutputError, ExitCode.UNUSABLE),
     (QuestionSettledError, ExitCode.FAILED),
     (CallError, ExitCode.FAILED),
+    (ProposalError, ExitCode.FAILED),
 )
 
 
@@ -188,9 +190,8 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _details(error: HostBridgeError) -> dict[str, Any]:
-    return {
-        key: value for key in ("path", "key", "rule_id", "remedy", "cell_index") if (value := getattr(error, key, None))
-    }
+    names = ("path", "key", "rule_id", "remedy", "cell_index", "step", "branch")
+    return {name: value for name in names if (value := getattr(error, name, None))}
 
 
 def _os_message(error: OSError) -> str:

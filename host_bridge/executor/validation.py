@@ -125,6 +125,28 @@ def validate(
     return _run(notebook, path, nbval, os.fspath(sanitizers), run_options)
 
 
+def validate_executed(path: str | os.PathLike[str], executed: NotebookNode, *, nbval: str = "lax") -> Validation:
+    """Check a notebook that has just been run: its outputs are in `executed`.
+
+    Args:
+        path: The notebook as it is written.
+        executed: The same, as a run left it; its parameters may have been others.
+        nbval: As for `validate`.
+    """
+    from host_bridge.executor.output_check import read_expectation
+
+    notebook = read_notebook(path)
+    problems = list(_problems(notebook))
+    if nbval == "off" or problems:
+        return Validation(problems, nbval)
+    strict = nbval == "strict"
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = list(_checked(notebook, executed, {cell.id: read_expectation(cell, strict=strict) for cell in codes}, {}))
+    return Validation(
+        [f"cell {cell.index}: {cell.message}" for cell in cells if cell.outcome == "failed"], nbval, cells
+    )
+
+
 # without running -------------------------------------------------------------------------------------------------------
 
 

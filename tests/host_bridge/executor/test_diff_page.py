@@ -69,11 +69,11 @@ def test_cells_are_side_by_side_with_outputs_and_pictures() -> None:
 
 def test_gained_permissions_stand_on_top() -> None:
     before, after = notebook(), notebook(source="y")
-    before.metadata["hermes"] = {"permissions": {"allow": []}}
-    after.metadata["hermes"] = {"permissions": {"allow": ["terminal(<b>)"]}}
+    before.metadata["hermes"] = {"permissions": {"allow": ["web_search"]}}
+    after.metadata["hermes"] = {"permissions": {"allow": ["web_search", "read_file(./<b>)"]}}
     root = check_harmless(page(before, after))
     assert root.xpath("//h2/text()") == ["Permissions", "Cells"]
-    assert root.xpath("//tr[@class='gained']//code/text()") == ["gained", "allow: terminal(<b>)"]
+    assert root.xpath("//tr[@class='gained']//code/text()") == ["gained", "allow: read_file(./<b>)"]
 
 
 HOSTILE = [

@@ -1,0 +1,64 @@
+"""What a forge has to be able to do: read this to add one.
+
+A forge is where a repository's pull requests live: Gitea, GitHub, GitLab. It gets an `Api`, which holds the token and speaks
+HTTP, and says what its own paths and fields are. One file per forge, one line in `choice.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from host_bridge.errors import HostBridgeError
+
+
+class ForgeError(HostBridgeError):
+    """A forge that could not be asked, or said no.
+
+    Attributes:
+        status: The HTTP status; None if there was no answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PullRequest:
+    """A pull request (GitLab: merge request).
+
+    Attributes:
+        number: What people call it by.
+        url: Its page.
+        head: The branch with the change.
+        base: The branch it is for.
+    """
+
+    number: int
+    url: str
+    title: str
+    head: str
+    base: str
+
+
+class Forge(Protocol):
+    """One repository on a forge. Every method raises `ForgeError` when it can't do what it says."""
+
+    def find(self, head: str, base: str) -> PullRequest | None:
+        """Give the open pull request from one branch to the other; None if there is none."""
+
+    def get(self, number: int) -> PullRequest:
+        """Give a pull request by its number."""
+
+    def create(self, head: str, base: str, title: str, body: str) -> PullRequest:
+        """Open a pull request. The head has been pushed."""
+
+    def update(self, number: int, title: str, body: str) -> PullRequest:
+        """Give a pull request another title and text."""
+
+    def comment(self, number: int, body: str) -> str:
+        """Write a comment, and give its address."""
+
+    def head_reference(self, number: int) -> str:
+        """Name the reference under which the forge keeps a pull request's commits, for `git fetch`."""

@@ -1,0 +1,329 @@
+"""Proposing a change of a notebook: a branch, a run, a comparison, a pull request.
+
+    locate    the notebook, its repository, what it is compared with
+    commit    the notebook without outputs, on the branch, in a working tree of its own
+    run       it, there
+    compare   with the base: as written, and as executed
+    check     the notebook, and the outputs it promises
+    push      the branch, with the executed notebook below `runs/`
+    open      the pull request, or update the one that is open
+
+A step that fails ends it; what was committed stays on the branch, and that is said. Doing it again goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from host_bridge.errors import HostBridgeError, ProposalError
+from host_bridge.repository.git import Git, GitError
+from host_bridge.repository.summary import proposal_text
+from host_bridge.repository.worktrees import worktree
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from host_bridge.repository.forges.interface import Forge, PullRequest
+
+RUNS = "runs"
+_UNFIT = re.compile(r"[^a-zA-Z0-9._-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalOptions:
+    """How to propose. All of it is optional.
+
+    Attributes:
+        branch: The branch; `agent/` and the notebook's name if empty.
+        title: Of the pull request and the commit.
+        base: The branch the change is for.
+        remote: Where branches are pushed.
+        parameters: For the runs.
+        nbval: How outputs are compared: `off`, `lax` or `strict`.
+        dry_run: Do everything but keep the branch, push it and open the pull request.
+        run_options: Further options of the runs (`RunOptions`).
+    """
+
+    branch: str = ""
+    title: str = ""
+    base: str = "main"
+    remote: str = "origin"
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    timeout: float | None = 300.0
+    nbval: str = "lax"
+    dry_run: bool = False
+    run_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proposed:
+    """What came of it.
+
+    Attributes:
+        pull_request: None after a dry run.
+        is_new: Whether it was opened now; else it was updated.
+        commit: What is on the branch.
+    """
+
+    branch: str
+    commit: str
+    title: str
+    body: str
+    run: dict[str, Any]
+    pull_request: PullRequest | None = None
+    is_new: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON."""
+        return dataclasses.asdict(self)
+
+
+class Proposal:
+    """One notebook's proposal.
+
+    Args:
+        notebook: The notebook, as it is in the person's checkout: committed or not.
+        options: How to propose.
+
+    Raises:
+        ProposalError: The notebook is in no repository.
+    """
+
+    def __init__(self, notebook: str, options: ProposalOptions) -> None:
+        path = Path(notebook).resolve()
+        self._options = options
+        self._kept = ""
+        with self._step("locate"):
+            if not path.is_file():
+                raise GitError(f"there is no notebook {notebook}")
+            self.git = Git.at(path.parent)
+            self._source = path
+            self._path = path.relative_to(self.git.folder.resolve()).as_posix()
+        name = _UNFIT.sub("-", PurePosixPath(self._path).with_suffix("").as_posix()).strip("-.")
+        self.branch = options.branch or f"agent/{name}"
+        self._record = f"{RUNS}/{PurePosixPath(self._path).with_suffix('').as_posix()}.ipynb"
+
+    def propose(self, forge: Forge | None) -> Proposed:
+        """Do it.
+
+        Args:
+            forge: Where to open the pull request; None for a dry run.
+
+        Raises:
+            ProposalError: A step failed.
+        """
+        with self._step("locate"):
+            base, start = self._revisions()
+        with contextlib.ExitStack() as stack:
+            with self._step("commit"):
+                tree = stack.enter_context(worktree(self.git, start))
+                title = self._commit(tree, base)
+            with self._step("run"):
+                run = self._run(tree)
+            with self._step("compare"):
+                before, recorded = self._base_versions(base)
+                if before is not None and recorded is None:
+                    recorded = self._run_base(base)
+                changes, runs, executed = self._compare(tree, before, recorded)
+            with self._step("check"):
+                checks = self._check(tree, executed)
+            body = proposal_text(self._path, changes, runs, run=run, checks=checks, reproduce=self._commands())
+            with self._step("commit"):
+                commit = self._commit_record(tree)
+        proposed = Proposed(self.branch, commit, title, body, run)
+        if forge is None:
+            return proposed
+        with self._step("push"):
+            self.git.run("push", "--quiet", self._options.remote, f"{commit}:refs/heads/{self.branch}")
+        with self._step("open"):
+            return self._open(forge, proposed)
+
+    # locate ------------------------------------------------------------------------------------------------------------
+
+    def _revisions(self) -> tuple[str, str]:
+        """Give the base's commit, and the one the branch goes on from."""
+        options = self._options
+        self.git.run("check-ref-format", "--branch", self.branch)
+        if self.branch == options.base:
+            raise GitError(f"{self.branch} is the base itself; name another branch")
+        has_remote = options.remote in self.git.text("remote").split()
+        if has_remote:
+            self.git.run("fetch", "--quiet", options.remote)
+        elif not options.dry_run:
+            raise GitError(f"the repository has no remote {options.remote!r} to push to; add one, or try --dry-run")
+        base = self._commit_of(f"refs/remotes/{options.remote}/{options.base}") or self._commit_of(
+            f"refs/heads/{options.base}"
+        )
+        if not base:
+            raise GitError(f"there is no branch {options.base!r}, neither at {options.remote!r} nor here")
+        local = self._commit_of(f"refs/heads/{self.branch}")
+        remote = self._commit_of(f"refs/remotes/{options.remote}/{self.branch}")
+        checked_out = self.git.text("worktree", "list", "--porcelain").splitlines()
+        if f"branch refs/heads/{self.branch}" in checked_out:
+            raise GitError(f"the branch {self.branch} is checked out; leave it, or name another")
+        if local and remote and local != remote:
+            if self._is_ancestor(remote, local):
+                return base, local
+            if not self._is_ancestor(local, remote):
+                raise GitError(
+                    f"the branch {self.branch} here and at {options.remote} have gone different ways; settle that first"
+                )
+        return base, remote or local or base
+
+    def _commit_of(self, reference: str) -> str:
+        done = self.git.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}", check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def _is_ancestor(self, old: str, new: str) -> bool:
+        return self.git.run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0
+
+    # commit ------------------------------------------------------------------------------------------------------------
+
+    def _commit(self, tree: Git, base: str) -> str:
+        """Commit the notebook as it is written, and give the proposal's title."""
+        from host_bridge.executor.stripping import strip_text
+
+        text = strip_text(self._source.read_text(encoding="utf-8"), self._path)
+        if self.git.show(base, self._path) == text:
+            raise GitError(f"there is nothing to propose: {self._path} is what {self._options.base} has")
+        target = tree.folder / self._path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        title = self._options.title or f"{'Change' if self.git.show(base, self._path) else 'Add'} {self._path}"
+        self._record_commit(tree, title, self._path)
+        return title
+
+    def _commit_record(self, tree: Git) -> str:
+        self._record_commit(tree, f"Record a run of {self._path}", self._record)
+        return tree.text("rev-parse", "HEAD")
+
+    def _record_commit(self, tree: Git, message: str, path: str) -> None:
+        """Commit one file, and have the branch lead there."""
+        tree.run("add", "--force", "--", path)
+        if tree.run("diff", "--cached", "--quiet", check=False).returncode != 0:
+            tree.run("commit", "--quiet", "-m", message)
+        if not self._options.dry_run:
+            self.git.run("update-ref", f"refs/heads/{self.branch}", tree.text("rev-parse", "HEAD"))
+            self._kept = self.branch
+
+    # run ---------------------------------------------------------------------------------------------------------------
+
+    def _run(self, tree: Git) -> dict[str, Any]:
+        output = tree.folder / self._record
+        output.parent.mkdir(parents=True, exist_ok=True)
+        result = self._execute(tree, output)
+        if result["state"] != "succeeded":
+            failed = result["failed_cell"]
+            where = (
+                f" in cell {failed['index']}: {failed['ename']}: {failed['evalue']}"
+                if failed
+                else f": {result['error']}"
+            )
+            raise ProposalError(f"it {result['state'].replace('_', ' ')}{where}", step="run", state=result["state"])
+        self._without_places(output)
+        result["output_path"] = self._record
+        return result
+
+    def _without_places(self, output: Path) -> None:
+        """Name files as the repository does: where the working tree was is nobody's business, and gone."""
+        from host_bridge.executor.notebooks import read_notebook, write_notebook
+
+        executed = read_notebook(output)
+        papermill = executed.metadata.get("papermill", {})
+        papermill.update(input_path=self._path, output_path=self._record)
+        write_notebook(executed, output)
+
+    def _execute(self, tree: Git, output: Path) -> dict[str, Any]:
+        from host_bridge.executor import NotebookExecutor
+
+        path = tree.folder / self._path
+        options = {"cwd": tree.folder, **self._options.run_options}
+        return NotebookExecutor().execute(path, output, self._options.parameters, self._options.timeout, **options)
+
+    def _run_base(self, base: str) -> NotebookNode | None:
+        """Run the base's version, so that there is something to compare with; None if it doesn't succeed any more."""
+        from host_bridge.executor.notebooks import read_notebook
+
+        with worktree(self.git, base) as tree:
+            output = tree.folder / "base-run.ipynb"
+            try:
+                result = self._execute(tree, output)
+            except HostBridgeError:
+                return None
+            return read_notebook(output) if result["state"] == "succeeded" else None
+
+    # compare and check -------------------------------------------------------------------------------------------------
+
+    def _base_versions(self, base: str) -> tuple[NotebookNode | None, NotebookNode | None]:
+        from host_bridge.executor.notebooks import parse_notebook
+
+        texts = (self.git.show(base, path) for path in (self._path, self._record))
+        before, recorded = (None if text is None else parse_notebook(text) for text in texts)
+        return before, recorded
+
+    def _compare(
+        self, tree: Git, before: NotebookNode | None, recorded: NotebookNode | None
+    ) -> tuple[Any, Any, NotebookNode]:
+        from nbformat.v4 import new_notebook
+
+        from host_bridge.executor.changes import summarise
+        from host_bridge.executor.notebooks import read_notebook
+
+        after, executed = read_notebook(tree.folder / self._path), read_notebook(tree.folder / self._record)
+        changes = summarise(before if before is not None else new_notebook(), after)
+        return changes, None if recorded is None else summarise(recorded, executed), executed
+
+    def _check(self, tree: Git, executed: NotebookNode) -> str:
+        from host_bridge.executor.validation import validate_executed
+
+        found = validate_executed(tree.folder / self._path, executed, nbval=self._options.nbval)
+        if not found:
+            raise ProposalError("; ".join(found.problems), step="check")
+        compared = (
+            f", {len(found.cells)} cells compared by nbval's rules ({self._options.nbval})" if found.cells else ""
+        )
+        return f"The notebook is valid{compared}."
+
+    def _commands(self) -> Iterator[str]:
+        yield f"git fetch {shlex.quote(self._options.remote)} {shlex.quote(self.branch)} && git checkout FETCH_HEAD"
+        yield f"hermes-runtime run {shlex.quote(self._path)} out.ipynb{''.join(self._given())}"
+        yield f"hermes-runtime diff {shlex.quote(self._record)} out.ipynb"
+
+    def _given(self) -> Iterator[str]:
+        from host_bridge.executor.parameters import inspect_parameters
+
+        declared = inspect_parameters(self._source)
+        for name, value in self._options.parameters.items():
+            if name in declared and declared[name].secret:
+                yield f" --secret {shlex.quote(name)} VARIABLE"
+            else:
+                yield f" -p {shlex.quote(name)} {shlex.quote(str(value))}"
+
+    # open --------------------------------------------------------------------------------------------------------------
+
+    def _open(self, forge: Forge, proposed: Proposed) -> Proposed:
+        known = forge.find(self.branch, self._options.base)
+        if known is None:
+            opened = forge.create(self.branch, self._options.base, proposed.title, proposed.body)
+            return dataclasses.replace(proposed, pull_request=opened, is_new=True)
+        title = self._options.title or known.title  # a title that somebody gave it since stays
+        return dataclasses.replace(proposed, pull_request=forge.update(known.number, title, proposed.body))
+
+    @contextlib.contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except ProposalError as error:
+            raise ProposalError(self._told(name, str(error)), step=name, branch=self._kept, state=error.state) from None
+        except HostBridgeError as error:
+            raise ProposalError(self._told(name, str(error)), step=name, branch=self._kept) from error
+
+    def _told(self, step: str, reason: str) -> str:
+        kept = f"; what was done is on the branch {self._kept}" if self._kept else ""
+        return f"stopped at the step `{step}`: {reason}{kept}"

@@ -1,0 +1,23 @@
+"""A working tree of its own for work on a branch: the person's checkout, its index and its files stay as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from host_bridge.repository.git import Git
+
+
+@contextlib.contextmanager
+def worktree(git: Git, revision: str) -> Iterator[Git]:
+    """Check a revision out into a folder that is gone afterwards. Its commits stay, if a branch leads to them."""
+    with tempfile.TemporaryDirectory(prefix="worktree-") as folder:
+        path = Path(folder, git.folder.name or "repository")
+        git.run("worktree", "add", "--quiet", "--detach", str(path), revision)
+        try:
+            yield Git(path)
+        finally:
+            git.run("worktree", "remove", "--force", str(path), check=False)
+            git.run("worktree", "prune", check=False)
