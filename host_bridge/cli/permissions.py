@@ -36,7 +36,7 @@ def learn_command(run: str, notebook: str | None, write: bool, force: bool, as_j
     """Give the smallest declaration that lets RUN happen again.
 
     \b
-    RUN is a session's or a run's id, an audit log, or an executed notebook.
+    RUN is a session's or a run's id, an audit log, a tape, or an executed notebook.
         hermes-runtime permissions learn out.ipynb --write
 
     It is exact, but for files of one kind, commands that differ in numbers, and searches; it says which rules allow more
@@ -45,14 +45,15 @@ def learn_command(run: str, notebook: str | None, write: bool, force: bool, as_j
     from host_bridge.config import audit_folder, load_config
     from host_bridge.declarations.learning import learn
     from host_bridge.declarations.observing import find_logs, observe
+    from host_bridge.declarations.taped import is_tape, observe_tape
 
-    observed = observe(find_logs(_session_of(run), audit_folder(load_config())))
+    observed = observe_tape(run) if is_tape(run) else observe(find_logs(_session_of(run), audit_folder(load_config())))
     learned = learn(observed.calls, denied=observed.denied, unreadable=observed.unreadable)
     target = notebook or observed.notebook
     declared: Mapping[str, Any] = learned.declaration()
     if write:
         if not target:
-            raise click.UsageError("the log names no notebook; name it with --notebook")
+            raise click.UsageError("nothing tells which notebook ran; name it with --notebook")
         from host_bridge.executor.imports import import_jsonschema_lightly
 
         import_jsonschema_lightly()

@@ -121,8 +121,9 @@ class _Learner:
     def add(self, call: ObservedCall) -> None:
         self._calls += 1
         self._bytes += call.result_bytes
-        if not call.resources and call.tool != "process":
+        if not call.resources or call.tool == "process":  # what it may do with a command is the command's business
             self._exact[call.tool] = None
+            return
         for resource in call.resources:
             match resource:
                 case PathResource():
@@ -133,8 +134,6 @@ class _Learner:
                     self._add_rule(f"{call.tool}({_url_pattern(resource)})", resource)
                 case TextResource():
                     self._searches[call.tool].add(resource.text)
-        if call.tool == "process":
-            self._exact["process"] = None
 
     def result(self) -> Learned:
         allow = dict(self._exact)

@@ -1,4 +1,4 @@
-"""From what an audit log kept of a run to the calls it made. Where a log kept too little of a call, no rule is guessed at."""
+"""From what an audit log kept of a run to the calls it made. Where too little of a call was kept, no rule is guessed at."""
 
 from __future__ import annotations
 
@@ -80,14 +80,13 @@ def _observe(path: str, run: ObservedRun) -> None:
                 run.denied += 1
                 continue
             try:
-                pending[_text(fields, "call_id")] = _call(fields, workspace)
+                call = observed_call(_text(fields, "tool"), fields.get("arguments"), workspace)
+                pending[_text(fields, "call_id")] = call
             except UnreadableCallError as error:
                 run.unreadable.append(f"{fields.get('tool')}: {error}")
-        elif entry.type == "call_settled":
-            call = pending.pop(_text(fields, "call_id"), None)
-            if call is not None:
-                size = fields.get("result_bytes")
-                run.calls.append(dataclasses.replace(call, result_bytes=size if isinstance(size, int) else 0))
+        elif entry.type == "call_settled" and (settled := pending.pop(_text(fields, "call_id"), None)) is not None:
+            size = fields.get("result_bytes")
+            run.calls.append(dataclasses.replace(settled, result_bytes=size if isinstance(size, int) else 0))
     run.calls += pending.values()  # allowed, and cut off by the session's end
     if not workspace:
         raise AuditError(f"{path}: is no audit log of a session")
@@ -100,9 +99,17 @@ def _take_session(run: ObservedRun, fields: Mapping[str, Any]) -> None:
     run.principal, run.notebook = _text(fields, "principal"), _text(fields, "notebook")
 
 
-def _call(fields: Mapping[str, Any], workspace: str) -> ObservedCall:
-    tool = _text(fields, "tool")
-    arguments = fields.get("arguments")
+def observed_call(tool: str, arguments: Any, workspace: str) -> ObservedCall:
+    """Give a call as the policy saw it, from its normalised arguments.
+
+    Args:
+        tool: Its name.
+        arguments: As they were kept: plain data of any shape.
+        workspace: Where relative paths start.
+
+    Raises:
+        UnreadableCallError: Too little was kept.
+    """
     if tool not in KINDS_BY_TOOL:
         return ObservedCall(tool)  # a tool of the host application's, whose calls are about nothing but themselves
     found = recorded_resources(tool, arguments, workspace)

@@ -58,6 +58,13 @@ def test_a_run_is_learned_from_and_from_then_on_nothing_else_is_possible(
         "write_file(./out.txt)",
     ]
     capsys.readouterr()
+    learned = {}
+    for source in ("out.ipynb", "out.tape"):
+        assert main(["permissions", "learn", source, "--json"]) == 0
+        learned[source] = json.loads(capsys.readouterr().out)
+    assert learned["out.tape"]["permissions"] == learned["out.ipynb"]["permissions"]
+    assert learned["out.tape"]["notebook_digest"] == learned["out.ipynb"]["notebook_digest"]
+    capsys.readouterr()
     assert main(["run", "in.ipynb", "out.ipynb", "--no-progress", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["tool_calls"]["by_outcome"] == {"ok": result["tool_calls"]["total"]}
