@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MAX_VALUE_BYTES = 16_384  # a private key has four thousand
+MIN_VALUE_CHARACTERS = 4
 KINDS = ("env", "file", "keyring")
 
 
@@ -49,7 +50,15 @@ def read_source(source: str, environment: Mapping[str, str]) -> str:
     value = _READERS[kind](place, environment)
     if not value:
         raise SourceError(f"{source} is empty")
-    if len(value.encode("utf-8", "surrogateescape")) > MAX_VALUE_BYTES:
+    if len(value) < MIN_VALUE_CHARACTERS:
+        raise SourceError(
+            f"{source} has fewer than {MIN_VALUE_CHARACTERS} characters: it could not be told from other text that comes back"
+        )
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise SourceError(f"{source} is not text in UTF-8") from None
+    if size > MAX_VALUE_BYTES:
         raise SourceError(f"{source} holds more than {MAX_VALUE_BYTES} bytes; is it the right one?")
     if "\0" in value:
         raise SourceError(f"{source} holds a NUL character, which nothing could be given")

@@ -20,6 +20,13 @@ def test_a_variable_of_the_host():
         read_source("env:TOKEN", {"TOKEN": ""})
 
 
+@pytest.mark.parametrize(("value", "said"), [("abc", "fewer than 4"), ("bytes \udcff", "UTF-8")])
+def test_what_could_not_be_hidden_or_sent_is_refused(value, said):
+    with pytest.raises(SourceError, match=said) as refused:
+        read_source("env:TOKEN", {"TOKEN": value})
+    assert value not in str(refused.value)
+
+
 def test_a_file_of_ones_own_without_its_last_line_break(tmp_path):
     path = tmp_path / "token"
     path.write_text(f"{VALUE}\n")
@@ -49,7 +56,7 @@ def test_what_is_no_file_of_ones_own_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"\xff\xfe", "UTF-8"), (b"a\0b", "NUL"), (b"x" * 70_000, "more than"), (b"\n", "empty")]
+    ("data", "said"), [(b"\xff\xfe", "UTF-8"), (b"aa\0bb", "NUL"), (b"x" * 70_000, "more than"), (b"\n", "empty")]
 )
 def test_a_file_that_can_hold_no_secret_is_refused(tmp_path, data, said):
     path = tmp_path / "token"
