@@ -179,7 +179,8 @@ class Desk:
                 question_id=permission.question_id,
             )
         if not self._config.interactive:
-            return _denial(asked, "nobody", f"{asked.reason}; the rule asks a person and nobody is there to ask")
+            text = "nobody is there to ask: run it at a terminal, or with --park to have it wait for an answer"
+            return _denial(asked, "nobody", f"{asked.reason}; {text}")
         seconds = self._ledger.cooling.seconds_left(asked)
         if seconds > 0:
             until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)

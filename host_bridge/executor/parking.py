@@ -23,7 +23,7 @@ from host_bridge.inbox.owner import this_process
 from host_bridge.inbox.question import NOES, Question, RunFacts
 from host_bridge.inbox.waiting import InboxPrompter
 from host_bridge.provisioning.notebook import source_digest
-from host_bridge.provisioning.options import ListeningPrompter, Prompter
+from host_bridge.provisioning.options import LaunchOptions, ListeningPrompter, Prompter
 from host_bridge.runs import index
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ class Questions:
     seconds: float | None = None
     close: Callable[[str], None] = lambda reason: None
 
+    def added_to(self, launch: LaunchOptions, clock: RunClock) -> LaunchOptions:
+        """Give the options of a launch whose session asks so; its run's clock stands still meanwhile."""
+        if self.prompter is None:
+            return launch
+        patient = PatientPrompter(self.prompter, clock)
+        return dataclasses.replace(launch, prompter=patient, ask_timeout_seconds=self.seconds)
+
 
 def open_questions(options: RunOptions, facts: RunFacts, secrets: Sequence[str], stop: StopRequest) -> Questions:
     """Give how a run asks: by its prompter, by the inbox, by both, or not at all.
@@ -90,6 +97,20 @@ def open_questions(options: RunOptions, facts: RunFacts, secrets: Sequence[str],
         tell=options.on_waiting or (lambda text: None),
     )
     return Questions(inbox, seconds, inbox.close)
+
+
+def papermill_questions(launch: LaunchOptions, stop: StopRequest, tell: Callable[[str], None]) -> Questions:
+    """Give how a run of papermill's asks: by the inbox, if runs without a terminal shall wait there.
+
+    Raises:
+        ConfigurationError: The configuration can't be used.
+    """
+    from host_bridge.executor.executor import RunOptions
+
+    facts = RunFacts(
+        run_id=launch.run_id, input_path=launch.notebook, obstacle="papermill ran it; start papermill again"
+    )
+    return open_questions(RunOptions(on_waiting=tell), facts, launch.secrets, stop)
 
 
 class PatientPrompter:

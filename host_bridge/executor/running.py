@@ -10,12 +10,14 @@ from typing import Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from papermill.log import logger
 
 from host_bridge.errors import HostBridgeError, OutputError
 from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.injection import place_of_parameters, take_over
 from host_bridge.executor.kernel import RunningKernel
+from host_bridge.executor.parking import Questions, papermill_questions
 from host_bridge.executor.permissions import declared_permissions, digest_before_injection, texts_within
 from host_bridge.executor.record import RunRecord
 from host_bridge.executor.redaction import Redactor
@@ -188,13 +190,18 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
 
 
 def _run_cells(record: RunRecord, kernel_name: str, setup: RunSetup, stop: StopRequest) -> None:
-    kernel = setup.kernel
+    kernel, questions = setup.kernel, Questions()
     if kernel is None:
-        kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=setup.launch, **setup.start_options)
+        launch = setup.launch
+        if launch is not None:  # papermill's: nobody sits there, or papermill would not know
+            questions = papermill_questions(launch, stop, logger.warning)
+            launch = questions.added_to(launch, setup.clock)
+        kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=launch, **setup.start_options)
     try:
         NotebookRun(record, setup.settings, kernel=kernel, clock=setup.clock, stop=stop).execute()
     finally:
         kernel.end()
+        questions.close("the run has ended")
 
 
 def _complete(record: RunRecord, setup: RunSetup) -> None:

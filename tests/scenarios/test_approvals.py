@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -17,6 +18,7 @@ import pytest
 from kernel_machine import Machine
 from notebook_runs import save
 
+from host_bridge.control import Answer
 from host_bridge.inbox.folder import Inbox
 from host_bridge.inbox.question import Question
 
@@ -136,7 +138,28 @@ def test_the_machine_going_down_leaves_the_question_and_ctrl_c_takes_it_back(
     assert (machine.workspace / "made").exists() == (state == "orphaned")
 
 
-def test_a_question_at_a_terminal_can_be_answered_elsewhere(machine: Machine) -> None:
+def test_papermill_waits_too_where_that_is_configured(machine: Machine) -> None:
+    machine.configure('[approvals]\nheadless = "park"\n')
+    (machine.workspace / "hermes.toml").write_text('version = 1\n[rules]\nask = ["list_files"]\n')
+    save(machine.workspace / "in.ipynb", "len(hermes.list_files('.'))")
+    process = subprocess.Popen(
+        [str(Path(PROGRAM).with_name("papermill")), "--engine", "hermes", "-k", "hermes", "in.ipynb", "out.ipynb"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    question = wait_for_question(process)
+
+    Inbox().answer(question.id, Answer(answer="once", by="ada"))
+    _, said = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 0, said
+    assert f"approvals answer {question.id} yes|no" in said
+    assert (question.parked, question.asked.tool) == (True, "list_files")
+
+
+def test_a_question_at_a_terminal_can_be_answered_over_http(machine: Machine) -> None:
     (machine.workspace / "rules.toml").write_text(RULES)
     save(machine.workspace / "in.ipynb", "hermes.terminal('touch made').check()")
     ours, theirs = pty.openpty()
@@ -152,11 +175,23 @@ def test_a_question_at_a_terminal_can_be_answered_elsewhere(machine: Machine) ->
     while b"touch made" not in seen:
         seen += os.read(ours, 4096)
 
-    answered = approvals("answer", wait_for_question(process).id, "yes")
+    question = wait_for_question(process)
+    served = subprocess.Popen([PROGRAM, "approvals", "serve"], stdout=subprocess.PIPE, text=True)
+    assert served.stdout is not None
+    address = served.stdout.readline().strip()
+    request = urllib.request.Request(
+        address.replace("/api/questions", f"/api/questions/{question.id}/answer"),
+        data=b'{"answer": "once"}',
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
+        answered = json.load(response)
+    served.terminate()
+    served.communicate(timeout=SECONDS)
     while b"no answer is needed any more" not in seen:
         seen += os.read(ours, 4096)
     process.communicate(timeout=SECONDS)
     os.close(ours)
 
-    assert (process.returncode, answered.returncode) == (0, 0)
+    assert (process.returncode, answered["state"]) == (0, "answered")
     assert (machine.workspace / "made").exists()

@@ -174,7 +174,9 @@ def test_without_a_terminal_ask_is_a_denial_that_names_the_rule(machine: Machine
     done = run("run", "in.ipynb", "out.ipynb", "--policy", "rules.toml")
 
     assert done.returncode == 3
-    assert 'allow = ["terminal(touch' in done.stdout
+    assert "terminal(touch *)" in done.stdout
+    assert "[rule: run:rules.ask[0]]" in done.stdout
+    assert "or with --park" in done.stdout
     assert not (machine.workspace / "made").exists()
 
 
