@@ -47,6 +47,7 @@ class RunningCall:
         ended: Why the call is over for the kernel, None while it isn't. Set once.
         settled: Whether the reply has left; from then on nothing may be sent for it.
         running: Whether its tool has been given control.
+        waited_seconds: How long it waited for a person, which no budget for work is charged with.
         reserved: Whether it holds a place in the session's budgets.
         narrowing: What it has to pass besides the policy's layers.
         untrusted: Where the contents it is about to give come from, if that isn't trusted; empty from when that was noted.
@@ -74,6 +75,7 @@ class RunningCall:
         self.peer = peer
         self.session = session
         self.started = time.monotonic()
+        self.waited_seconds = 0.0
         left = session.budgets.seconds_left()
         self.late = ErrorCode.TIMED_OUT if request.timeout_seconds <= left else ErrorCode.BUDGET_EXHAUSTED
         self.deadline = self.started + min(request.timeout_seconds, left)

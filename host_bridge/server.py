@@ -480,7 +480,7 @@ class Server:
         peer: Peer = call.peer  # type: ignore[assignment]
         peer.calls.pop(call.request.id, None)
         if call.reserved:
-            self._session.budgets.settle(time.monotonic() - call.started)
+            self._session.budgets.settle(time.monotonic() - call.started - call.waited_seconds)
         if self._peers.get(peer.routing_id) is peer:
             try:
                 self._send(peer, reply, bulk)

@@ -377,7 +377,8 @@ class Desk:
         for asked, decision in settled:
             with self._lock:
                 waiting = self._waiting.pop(asked.call_id)
-                waiting.call.extend(self._now() - waiting.since - waiting.given)
+                waiting.call.waited_seconds = self._now() - waiting.since
+                waiting.call.extend(waiting.call.waited_seconds - waiting.given)
             self._line.watch(waiting.call)
             waiting.resume(decision)
 

@@ -224,12 +224,13 @@ def test_outside_a_cell_nothing_is_allowed_when_the_host_marks_cells():
 ASK = (("test", 'version = 1\n[rules]\nask = ["terminal(echo *)"]\n'),)
 
 
-def test_headless_an_ask_is_a_denial_that_names_the_rule_to_add():
+def test_headless_an_ask_is_a_denial_that_names_the_rule_and_what_to_do():
     with open_host(policy_texts=ASK) as host, open_kernel(host) as kernel:
         kernel.greet()
         failure = kernel.call("terminal", command="echo hi").reply.failure
-    assert failure.code.value == "denied"
-    assert "terminal(echo" in failure.remedy
+    assert (failure.code.value, failure.rule_id) == ("denied", "test:rules.ask[0]")
+    assert "terminal(echo *)" in failure.message
+    assert "--park" in failure.message
 
 
 @pytest.mark.parametrize(("answer", "code"), [("once", "ok"), ("no", "denied"), ("nonsense", "denied")])
@@ -274,6 +275,19 @@ def test_a_question_may_wait_for_as_long_as_can_be_configured():
         host.send(control.Answer(question_id=host.expect(control.Asked).question_id, answer="once"))
         assert kernel.hear(Pending).seconds == 86_400.0
         assert kernel.answer(call_id).code == "ok"
+
+
+def test_the_time_a_person_takes_is_no_work_that_a_budget_is_charged_with():
+    budgets = {"seconds": 0.5}
+    with open_host(policy_texts=ASK, interactive=True, budgets=budgets) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        call_id = kernel.ask("terminal", command="echo hi")
+        asked = host.expect(control.Asked)
+        kernel.hear(Pending)
+        assert kernel.is_silent(0.7), "longer than the budget"
+        host.send(control.Answer(question_id=asked.question_id, answer="once"))
+        assert kernel.answer(call_id).code == "ok"
+        assert kernel.call("list_files", path=".").code == "ok"
 
 
 def test_the_host_is_told_when_nobody_waits_for_an_answer_any_more():

@@ -6,6 +6,8 @@ import dataclasses
 import datetime
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,30 @@ def test_who_is_asked_follows_from_who_is_there_and_what_is_configured(
     kept = bool(Inbox().questions()) if os.path.exists(Inbox().folder) else False  # noqa: PTH110
     found = {(False, False): "nobody", (True, False): "the person", (False, True): "the inbox", (True, True): "both"}
     assert (found[bool(person), kept], questions.seconds) == (asks, seconds)
+
+
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [(signal.SIGTERM, "orphaned"), (signal.SIGHUP, "orphaned"), (signal.SIGINT, "withdrawn"), (None, "withdrawn")],
+)
+def test_what_restarts_a_service_leaves_a_parked_question_and_a_person_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, state: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    stop = StopRequest()
+    told: list[str] = []
+    questions = open_questions(RunOptions(park=True, on_waiting=told.append), facts(), (), stop)
+    prompter = questions.prompter
+    assert prompter is not None
+    asking = threading.Thread(target=lambda: prompter(asked()))
+    asking.start()
+    while not told:  # said once it waits
+        assert asking.is_alive()
+    stop.request("cancelled", number)
+    questions.close("the run has ended")
+    asking.join(10)
+    stop.close()
+
+    [question] = Inbox().questions()
+    assert Inbox().standing(question) == state
+    assert ("the question stays" in told[-1]) == (state == "orphaned")

@@ -170,6 +170,17 @@ def test_questions_are_read_and_answered(server: Server) -> None:
     assert question.id in [found["id"] for found in server.request("GET", "/api/questions?all=1")[1]["questions"]]
 
 
+def test_a_yes_nobody_was_there_to_hear_names_the_command_that_makes_use_of_it(server: Server) -> None:
+    dead = msgspec.structs.replace(this_process(), process=ProcessIdentity(1, "1"))
+    allows, denies = (server.inbox.ask(asked(), dead, seconds=90) for _ in range(2))
+
+    allowed = server.request("POST", f"/api/questions/{allows.id}/answer", {"answer": "once"})[1]
+    denied = server.request("POST", f"/api/questions/{denies.id}/answer", {"answer": "no"})[1]
+
+    assert (allowed["state"], allowed["resume"]) == ("answered", f"hermes-runtime approvals resume {allows.id}")
+    assert (denied["state"], denied["resume"]) == ("answered", "")
+
+
 def test_the_address_alone_opens_it_in_a_browser(server: Server) -> None:
     with contextlib.closing(server.connect()) as connection:
         connection.request("GET", f"/api/questions?token={server.token}", headers={"Sec-Fetch-Site": "none"})
