@@ -70,6 +70,7 @@ def _forge_options(function: Decorated) -> Decorated:
 @click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add.")
 @click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
 @click.option("--agent", default="", metavar="NAME", help="Whom the runs act for.")
+@click.option("--keep-tape", is_flag=True, help="Commit the run's tape too. It holds what the tools gave, in full.")
 @click.option(
     "--dry-run", is_flag=True, help="Do all but keep the branch, push it and open the pull request; print its text."
 )
@@ -94,6 +95,7 @@ def propose_command(
     policies: tuple[str, ...],
     allow: tuple[str, ...],
     agent: str,
+    keep_tape: bool,
     dry_run: bool,
     remote: str,
     kind: str | None,
@@ -132,6 +134,7 @@ def propose_command(
         parameters=parameters,
         timeout=timeout or None,
         nbval=nbval,
+        keep_tape=keep_tape,
         dry_run=dry_run,
         run_options=run_options,
     )

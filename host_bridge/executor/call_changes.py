@@ -1,6 +1,6 @@
 """How the tool calls of two runs differ, from what their notebooks tell of them.
 
-A notebook holds counts only; which hosts and paths were reached and what came back is in the runs' tapes.
+A notebook holds counts only; which hosts and paths were reached and what came back is in the runs' tapes: `taped_changes`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def call_changes(before: Document, after: Document) -> CallChanges | None:
     old, new = _recorded(before), _recorded(after)
     if old is None or new is None:
         return None
-    return CallChanges(_differing(old, new, "by_tool"), _differing(old, new, "by_outcome"))
+    tools, outcomes = (
+        differing_counts(_counts(old.get(key)), _counts(new.get(key))) for key in ("by_tool", "by_outcome")
+    )
+    return CallChanges(tools, outcomes)
 
 
 def _recorded(notebook: Document) -> Mapping[str, Any] | None:
@@ -49,8 +52,8 @@ def _recorded(notebook: Document) -> Mapping[str, Any] | None:
     return calls if isinstance(calls, Mapping) else None
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> dict[str, list[int]]:
-    before, after = _counts(old.get(key)), _counts(new.get(key))
+def differing_counts(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, list[int]]:
+    """Give what was counted differently, by name, as `[before, after]`."""
     names = sorted({*before, *after})
     return {
         name: [before.get(name, 0), after.get(name, 0)] for name in names if before.get(name, 0) != after.get(name, 0)

@@ -17,6 +17,7 @@ from host_bridge.executor.documents import Document, joined, metadata_of
 from host_bridge.executor.parameters import ParameterError, inspect_parameters
 from host_bridge.executor.permission_changes import PermissionChange, permission_changes
 from host_bridge.executor.scraps import plain_json, scrap_values
+from host_bridge.executor.taped_changes import taped_changes
 
 _OF_RUNS = frozenset({"papermill", "execution"})
 _MAX_DIFF_CHARACTERS = 20_000
@@ -83,8 +84,17 @@ class NotebookChanges:
     calls: CallChanges | None
 
 
-def summarise(before: Document, after: Document) -> NotebookChanges:
-    """Say what changed between two notebooks of format 4."""
+def summarise(before: Document, after: Document, tapes: tuple[str, str] = ("", "")) -> NotebookChanges:
+    """Say what changed between two notebooks of format 4.
+
+    Args:
+        before: The first.
+        after: The second.
+        tapes: The tapes of the runs that they are, where both have one.
+
+    Raises:
+        TapeError: A tape can't be read.
+    """
     cells = list(_cell_changes(before, after))
     return NotebookChanges(
         cells=cells,
@@ -93,7 +103,7 @@ def summarise(before: Document, after: Document) -> NotebookChanges:
         permissions=permission_changes(before, after),
         scraps=_value_changes(scrap_values(before), scrap_values(after)),
         outputs=[change.id for change in cells if "outputs" in change.parts],
-        calls=call_changes(before, after),
+        calls=taped_changes(*tapes) if all(tapes) else call_changes(before, after),
     )
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from host_bridge.executor.changes import NotebookChanges, summarise
 from host_bridge.executor.documents import Document
 from host_bridge.executor.notebooks import parse_notebook, read_notebook
+from host_bridge.executor.origin import origin_of, remember
+from host_bridge.executor.taped_changes import find_tape
 
 _one_at_a_time = threading.Lock()
 
@@ -65,13 +67,16 @@ def diff_notebooks(a: str | os.PathLike[str] | Document, b: str | os.PathLike[st
         NotebookError: One of them can't be read, or isn't a valid notebook.
     """
     first, second = open_notebook(a), open_notebook(b)
+    tapes = tuple(find_tape(origin_of(notebook).path, notebook) for notebook in (first, second))
     with _one_at_a_time:
         from nbdime.diffing.notebooks import diff_notebooks as nbdime_diff
         from nbdime.diffing.notebooks import reset_notebook_differ
 
         reset_notebook_differ()
         operations = [_plain(operation) for operation in nbdime_diff(first, second)]
-    return _describe(operations, summarise(first, second), (content_digest(first), content_digest(second)))
+    return _describe(
+        operations, summarise(first, second, (tapes[0], tapes[1])), (content_digest(first), content_digest(second))
+    )
 
 
 def content_digest(notebook: Document) -> str:
@@ -83,7 +88,9 @@ def content_digest(notebook: Document) -> str:
 def open_notebook(notebook: str | os.PathLike[str] | Document) -> Any:
     """Give a notebook in its newest format, reading it if it is a path."""
     if isinstance(notebook, Mapping):
-        return parse_notebook(json.dumps(notebook))
+        node = parse_notebook(json.dumps(notebook))
+        remember(node, origin_of(notebook))  # the tape of a run lies beside the file it was read from
+        return node
     return read_notebook(notebook)
 
 

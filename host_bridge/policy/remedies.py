@@ -18,6 +18,7 @@ from host_bridge.policy.model import AccessRequest, CommandResource, PathResourc
 from host_bridge.policy.origins import DEFAULT_PORTS
 
 _SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./^~-]+")
+_TOOL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")
 _WILD = re.compile(r"[][?*{}\\]")
 # Where things lie on every machine: naming them tells nothing about this one.
@@ -125,11 +126,12 @@ def rule_for(tool: str, resource: Resource | None) -> str:
         case UrlResource():
             return f"{tool}({_url_pattern(resource)})"
         case TextResource() | None:
-            return tool
+            return tool if _TOOL.fullmatch(tool) else ""
 
 
 def describe(tool: str, resource: Resource | None) -> str:
     """Name what was asked for, for the middle of a sentence."""
+    tool = escaped(tool)
     match resource:
         case PathResource(relative=None):
             return f"{tool} of {one_line(resource.path)}" if _is_public(resource) else f"{tool} outside the workspace"

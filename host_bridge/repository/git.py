@@ -111,6 +111,26 @@ class Git:
         """
         return [field for field in self.run(*arguments).stdout.split("\0") if field]
 
+    def save(self, revision: str, path: str, target: Path) -> bool:
+        """Write a file's bytes in a revision to another file; whether it is there.
+
+        Raises:
+            GitError: git can't be started.
+        """
+        if self.run("cat-file", "-e", f"{revision}:{path}", check=False).returncode != 0:
+            return False
+        with open(target, "wb") as stream:
+            done = subprocess.run(
+                ["git", "cat-file", "blob", f"{revision}:{path}"],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.DEVNULL,
+                timeout=_LOCAL_SECONDS,
+                check=False,
+            )
+        return done.returncode == 0
+
     def show(self, revision: str, path: str) -> str | None:
         """Give a file's text in a revision (empty: in the index); None if it isn't there."""
         done = self.run("cat-file", "blob", f"{revision}:{path}", check=False)

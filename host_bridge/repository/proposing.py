@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class ProposalOptions:
         remote: Where branches are pushed.
         parameters: For the runs.
         nbval: How outputs are compared: `off`, `lax` or `strict`.
+        keep_tape: Commit the run's tape beside its record. It holds what the tools gave, in full.
         dry_run: Do everything but keep the branch, push it and open the pull request.
         run_options: Further options of the runs (`RunOptions`).
     """
@@ -57,6 +59,7 @@ class ProposalOptions:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     timeout: float | None = 300.0
     nbval: str = "lax"
+    keep_tape: bool = False
     dry_run: bool = False
     run_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -127,10 +130,8 @@ class Proposal:
             with self._step("run"):
                 run = self._run(tree)
             with self._step("compare"):
-                before, recorded = self._base_versions(base)
-                if before is not None and recorded is None:
-                    recorded = self._run_base(base)
-                changes, runs, executed = self._compare(tree, before, recorded)
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="base-")))
+                changes, runs, executed = self._compare(tree, base, folder / "run.ipynb")
             with self._step("check"):
                 checks = self._check(tree, executed)
             body = proposal_text(self._path, changes, runs, run=run, checks=checks, reproduce=self._commands())
@@ -200,12 +201,18 @@ class Proposal:
         return title
 
     def _commit_record(self, tree: Git) -> str:
-        self._record_commit(tree, f"Record a run of {self._path}", self._record)
+        tape = self._tape
+        files = (self._record, tape) if self._options.keep_tape and (tree.folder / tape).is_file() else (self._record,)
+        self._record_commit(tree, f"Record a run of {self._path}", *files)
         return tree.text("rev-parse", "HEAD")
 
-    def _record_commit(self, tree: Git, message: str, path: str) -> None:
-        """Commit one file, and have the branch lead there."""
-        tree.run("add", "--force", "--", path)
+    @property
+    def _tape(self) -> str:
+        return f"{self._record.removesuffix('.ipynb')}.tape"
+
+    def _record_commit(self, tree: Git, message: str, *paths: str) -> None:
+        """Commit some files, and have the branch lead there."""
+        tree.run("add", "--force", "--", *paths)
         if tree.run("diff", "--cached", "--quiet", check=False).returncode != 0:
             tree.run("commit", "--quiet", "-m", message)
         if not self._options.dry_run:
@@ -246,38 +253,42 @@ class Proposal:
         options = {"cwd": tree.folder, **self._options.run_options}
         return NotebookExecutor().execute(path, output, self._options.parameters, self._options.timeout, **options)
 
-    def _run_base(self, base: str) -> NotebookNode | None:
-        """Run the base's version, so that there is something to compare with; None if it doesn't succeed any more."""
-        from host_bridge.executor.notebooks import read_notebook
-
+    def _run_base(self, base: str, output: Path) -> bool:
+        """Run the base's version, so that there is something to compare with; False if it doesn't succeed any more."""
         with worktree(self.git, base) as tree:
-            output = tree.folder / "base-run.ipynb"
             try:
-                result = self._execute(tree, output)
+                return bool(self._execute(tree, output)["state"] == "succeeded")
             except HostBridgeError:
-                return None
-            return read_notebook(output) if result["state"] == "succeeded" else None
+                return False
 
     # compare and check -------------------------------------------------------------------------------------------------
 
-    def _base_versions(self, base: str) -> tuple[NotebookNode | None, NotebookNode | None]:
-        from host_bridge.executor.notebooks import parse_notebook
+    def _compare(self, tree: Git, base: str, base_run: Path) -> tuple[Any, Any, NotebookNode]:
+        """Compare with the base, as written and as executed.
 
-        texts = (self.git.show(base, path) for path in (self._path, self._record))
-        before, recorded = (None if text is None else parse_notebook(text) for text in texts)
-        return before, recorded
-
-    def _compare(
-        self, tree: Git, before: NotebookNode | None, recorded: NotebookNode | None
-    ) -> tuple[Any, Any, NotebookNode]:
+        Args:
+            tree: The working tree, where the run has been recorded.
+            base: The base's commit.
+            base_run: Where to put the base's executed version.
+        """
         from nbformat.v4 import new_notebook
 
         from host_bridge.executor.changes import summarise
-        from host_bridge.executor.notebooks import read_notebook
+        from host_bridge.executor.notebooks import parse_notebook, read_notebook
+        from host_bridge.executor.taped_changes import find_tape
 
         after, executed = read_notebook(tree.folder / self._path), read_notebook(tree.folder / self._record)
-        changes = summarise(before if before is not None else new_notebook(), after)
-        return changes, None if recorded is None else summarise(recorded, executed), executed
+        text = self.git.show(base, self._path)
+        if text is None:
+            return summarise(new_notebook(), after), None, executed
+        changes = summarise(parse_notebook(text, self._path), after)
+        if self.git.save(base, self._record, base_run):
+            self.git.save(base, self._tape, base_run.with_suffix(".tape"))
+        elif not self._run_base(base, base_run):
+            return changes, None, executed
+        recorded = read_notebook(base_run)
+        tapes = (find_tape(base_run, recorded), find_tape(tree.folder / self._record, executed))
+        return changes, summarise(recorded, executed, tapes), executed
 
     def _check(self, tree: Git, executed: NotebookNode) -> str:
         from host_bridge.executor.validation import validate_executed

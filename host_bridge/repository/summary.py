@@ -47,6 +47,8 @@ def proposal_text(
         reproduce: The commands that repeat all this.
     """
     shown = {key: run[key] for key in _RUN_FACTS if run.get(key) not in (None, "", {})}
+    if run.get("tape", {}).get("root"):
+        shown["tape"] = run["tape"]["root"]
     parts = [
         f"Changes {code(notebook)}, executed before it was proposed.",
         change_text(changes, runs),

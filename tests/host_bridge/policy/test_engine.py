@@ -51,6 +51,20 @@ def test_an_unmatched_call_is_denied_by_default():
     assert (decision.effect, decision.rule_id) == (Effect.DENY, "default")
 
 
+@pytest.mark.parametrize(
+    "tool",
+    ["Terminal", "TERMINAL", "terminal ", " terminal", "terminal.x", "read_file\x00", "__class__", "", "*", "tеrminal"],
+)
+def test_a_name_that_only_resembles_a_tools_has_none_of_its_rules(tool):
+    policy = load_policy(profile="workspace", texts=[("user", '[rules]\nallow = ["terminal", "read_file"]')])
+    for about in ((), resources("ls", "/ws"), (path("a"),)):
+        decision = decided(tool, *about, policy=policy)
+        assert (decision.effect, decision.rule_id) == (Effect.DENY, "default")
+        assert decision.reason.isprintable()
+        if about == ():
+            assert decision.remedy == ""  # there is no such rule
+
+
 def test_what_wildcards_do_not_reach_is_denied_by_a_rule_of_its_own():
     for name in (".env", "a\u202eb"):
         decision = decided("search_files", path(name))

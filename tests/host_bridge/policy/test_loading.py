@@ -208,3 +208,4 @@ def test_the_profiles_travel_in_the_wheel(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"host_bridge/policy/profiles/{profile}.toml" for profile in PROFILES} <= names
+    assert {f"host_bridge/policy/starting/{layer}.toml" for layer in ("user", "system", "project")} <= names

@@ -84,7 +84,7 @@ def test_a_threshold_is_changed_proposed_proposed_again_and_reviewed(
     edit(project, 0.6)
     before = project.git("status", "--porcelain=v2", "--branch")
 
-    assert propose(project, forge, "--title", "Raise the threshold") == 0
+    assert propose(project, forge, "--title", "Raise the threshold", "--keep-tape") == 0
 
     assert capsys.readouterr().out == f"opened {forge.repository}/pulls/1\n"
     pull = forge.pulls[1]
@@ -107,10 +107,13 @@ def test_a_threshold_is_changed_proposed_proposed_again_and_reviewed(
     executed = nbformat.reads(project.git("show", f"{first}:runs/reports/check.ipynb"), as_version=4)
     assert all(not cell.outputs for cell in written.cells)
     assert executed.metadata.hermes.run.status == "succeeded"
+    assert f"| tape | `{executed.metadata.hermes.run.tape.root}` |" in body
+    assert "runs/reports/check.tape" in project.git("ls-tree", "-r", "--name-only", first)
     assert str(machine.root) not in json.dumps(executed.metadata.papermill)
 
     # Somebody merges nothing yet; the agent thinks again: a wider permission and another result.
-    write(project, permissions={"allow": ["read_file", "terminal(ls *)"]})
+    widened = {"allow": ["read_file", "terminal(ls *)"]}
+    write(project, permissions=widened, check="hermes.read_file('reports/check.ipynb')")
     edit(project, 0.65)
     data = project.folder / "reports/data.txt"
     assert propose(project, forge) == 0
@@ -118,7 +121,9 @@ def test_a_threshold_is_changed_proposed_proposed_again_and_reviewed(
     assert capsys.readouterr().out == f"updated {forge.repository}/pulls/1\n"
     assert list(forge.pulls) == [1]
     assert forge.pulls[1]["title"] == "Raise the threshold"
-    assert "**This change gains 1 permission.**" in forge.pulls[1]["body"]
+    body = forge.pulls[1]["body"]
+    assert "**This change gains 1 permission.**" in body
+    assert "New paths:\n\n- `reports/check.ipynb`" in body
     second = on_remote(project)
     assert project.git("merge-base", "--is-ancestor", first, second) == ""
     assert data.read_text() == "1234567"
