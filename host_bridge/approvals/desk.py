@@ -260,6 +260,8 @@ class Desk:
         problem = self._ledger.problem(question, answer)
         if not problem:
             if not self._record(self._answered(question, answer)):
+                if answer.answer == "stop":
+                    return self._stop(question)  # nothing is done by it that would need a record
                 text = "a person answered, which could not be recorded, so it was not done"
                 return [(call, _denial(call, answer.answer, text)) for call in question.calls.values()]
             try:

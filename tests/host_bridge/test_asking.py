@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bare_kernel import BareKernel, Host, open_host, open_kernel
 
-from hermes_protocol.messages import CallSite, Cancel, Pending, ToolReply, ToolRequest
+from hermes_protocol.messages import CallSite, Cancel, Pending, StatusReply, StatusRequest, ToolReply, ToolRequest
 from host_bridge import control
 
 RULES = """
@@ -131,6 +131,9 @@ def test_the_person_has_the_calls_time_stand_still_and_the_tool_has_what_was_lef
     reply = replies(kernel, 1)[call_id]
     assert reply.failure is not None
     assert reply.failure.code.value == "timed_out"
+    kernel.say(StatusRequest(id=kernel.connection.next_id()))
+    used = {budget.name: budget.used for budget in kernel.hear(StatusReply).budgets}
+    assert 1.0 < used["seconds"] < records(host, "call_settled")[0]["duration_seconds"] - 1.9
     (settled,) = records(host, "call_settled")
     assert settled["duration_seconds"] < 15
 

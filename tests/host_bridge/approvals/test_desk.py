@@ -329,6 +329,7 @@ def test_the_time_a_person_takes_is_given_back_exactly(office):
     office.answer("once")
     assert running.deadline == pytest.approx(deadline + 200)
     assert office.watched == [running]
+    assert running.waited_seconds == 200
 
 
 # loops -----------------------------------------------------------------------------------------------------------------
@@ -482,6 +483,14 @@ def test_an_answer_that_cannot_be_recorded_allows_nothing(office):
     office.answer("once")
     assert office.effect(call) == "DENY"
     assert "could not be recorded" in office.decided[call].reason
+
+
+def test_a_stop_that_cannot_be_recorded_stops_all_the_same(office):
+    calls = [office.ask(), office.ask(line=9)]
+    office.log.close()
+    office.answer("stop")
+    assert {office.decided[call].reason for call in calls} == {"a person stopped the run"}
+    assert office.desk.is_stopped
 
 
 def test_a_question_too_large_to_show_is_a_no(tmp_path, office):
