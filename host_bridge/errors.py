@@ -38,6 +38,10 @@ class TapeError(HostBridgeError):
     """A tape that can't be written or read, or doesn't fit what is to be replayed."""
 
 
+class TapeBusyError(TapeError):
+    """A tape that somebody still writes."""
+
+
 class SandboxError(HostBridgeError):
     """The kernel can't be confined as asked: says what is missing and how to get it."""
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from host_bridge.control import TapeOrders
-from host_bridge.errors import TapeError
+from host_bridge.errors import TapeBusyError, TapeError
 from host_bridge.executor.report import RunReport
 from host_bridge.runs import index
 from host_bridge.tape.format import sha256
 from host_bridge.tape.matching import shown_call
 from host_bridge.tape.reader import CellMark, Recorded, TapeReader
+
+END_SECONDS = 15.0  # a session gives its calls 4 s to end, and its commands 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def resumed(
         HostBridgeError: It can't be resumed; says why.
     """
     tape = tape_of(named, must_be_over=True)
-    with TapeReader(tape) as reader:
+    with _once_written(tape) as reader:
         earlier, cells, calls = reader.facts(), reader.cells(), reader.calls()
     if changed := _changed_parameters(earlier, facts):
         raise TapeError(
@@ -98,6 +101,17 @@ def resumed(
     orders = TapeOrders(mode="resume", earlier=tape, live_from=live_from, on_unknown=on_unknown)
     finished = {place: mark for place, mark in started.items() if place < live_from}
     return EarlierRun(orders, str(earlier.get("run_id", "")), finished)
+
+
+def _once_written(tape: str) -> TapeReader:
+    """Open a tape, waiting for the session of an executor that was killed: it ends its calls before it ends itself."""
+    deadline = time.monotonic() + END_SECONDS
+    while True:
+        try:
+            return TapeReader(tape)
+        except TapeBusyError:  # each attempt waits for a second
+            if time.monotonic() > deadline:
+                raise
 
 
 def unknown_calls(calls: Sequence[Recorded]) -> list[Recorded]:

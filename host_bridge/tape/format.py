@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from host_bridge.errors import TapeError
+from host_bridge.errors import TapeBusyError, TapeError
 
 APPLICATION_ID = 0x48525450  # "HRTP", what `file` shows
 VERSION = 1
@@ -195,7 +195,7 @@ def open_to_read(path: str) -> sqlite3.Connection:
         _check(database, path)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise TapeError(f"the tape {path} is being written: wait until its run is over") from None
+            raise TapeBusyError(f"the tape {path} is being written: wait until its run is over") from None
         raise TapeError(f"{path} can't be read as a tape: {error}") from None
     except sqlite3.Error as error:
         raise TapeError(f"{path} can't be read as a tape: {error}") from None
