@@ -48,6 +48,7 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         facts: What the host application knows of the run; kept with it.
         earlier: The tape of an earlier run, to answer calls from; empty for none.
         mode: `"record"`; `"replay"` answers calls from the earlier tape; `"resume"` continues it.
+        plan: With `apply`, the plan whose effects alone may be done. With the mode `plan`, what acts is simulated.
         live_from: With `resume`, the cell whose calls are made in earnest where the earlier tape doesn't have them.
         on_miss: What a replay does with a call that isn't on the tape: `"error"`, or `"live"` to make it.
         on_unknown: What a resumed run does about a call that may or may not have been made: `"ask"`, `"skip"`, `"redo"` or
@@ -57,7 +58,8 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     path: str = ""
     facts: dict[str, Any] = {}
     earlier: str = ""
-    mode: Literal["record", "replay", "resume"] = "record"
+    mode: Literal["record", "replay", "resume", "plan", "apply"] = "record"
+    plan: str = ""
     live_from: int = 0
     on_miss: Literal["error", "live"] = "error"
     on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"

@@ -140,7 +140,10 @@ class Dispatcher:
             call.check()
             if self._desk.is_stopped:
                 raise _denied(stopped())
-            prepared = tool.prepare(arguments, self._session)
+            if self._deck is None:
+                prepared = tool.prepare(arguments, self._session)
+            else:
+                prepared = self._deck.prepare(call, tool, arguments, self._session)
             if call.request.secrets:
                 self._admit_secrets(call, tool, prepared)
             request = self._request(call, prepared.resources)

@@ -117,6 +117,14 @@ _SHOWN_SOURCE_LINES = 12
     type=click.Choice(["ask", "skip", "redo", "fail"]),
     help="What a resumed run does with a call that may have been made; by default ask, or fail where nobody is there.",
 )
+@click.option(
+    "--plan",
+    default="",
+    type=FILE,
+    metavar="FILE",
+    help="Try the run and write what it would do; OUTPUT can be left out.",
+)
+@click.option("--apply", default="", type=FILE, metavar="FILE", help="Do what a plan says, or nothing.")
 @click.option("--prepare-only", is_flag=True, help="Write the notebook with its parameters; run nothing.")
 @click.option("--report-mode", is_flag=True, help="Hide the code in the output notebook.")
 @click.option("--allow-errors", is_flag=True, help="Go on after a cell that failed; the run has failed all the same.")
@@ -155,7 +163,7 @@ def run_command(
     if help_notebook:
         show_parameters(declared, as_json)
         return
-    if output is None:
+    if output is None and not choices["plan"]:
         raise click.UsageError("Missing argument 'OUTPUT'.")
     if output == "-" and as_json:
         raise click.UsageError("--json and the output '-' both want standard output; choose one")
@@ -189,6 +197,10 @@ def summary(result: Mapping[str, Any]) -> str:
     if result["state"] != "not_run" and result["confinement"] == "none":
         lines.append(UNCONFINED)
     lines += [f"note: {plain(warning)}" for warning in result["warnings"]]
+    if result["plan"]:
+        effects = result["plan"]["effects"]
+        lines += [f"would have {counted(len(effects), 'effect')}", *(indented(plain(effect)) for effect in effects)]
+        lines.append(f"plan {plain(result['plan']['file'])} {result['plan']['hash'][:16]}")
     if result["output_path"] not in (None, "-"):
         lines.append(f"saved {plain(result['output_path'])}")
     return "\n".join(lines)
@@ -227,7 +239,7 @@ def _reviewed(notebook: str, choices: Mapping[str, Any]) -> str:
 
 
 def _execute(
-    executor: NotebookExecutor, notebook: str, output: str, parameters: dict[str, Any], choices: dict[str, Any]
+    executor: NotebookExecutor, notebook: str, output: str | None, parameters: dict[str, Any], choices: dict[str, Any]
 ) -> dict[str, Any]:
     if choices["log_output"]:
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
@@ -242,7 +254,7 @@ def _execute(
 
 
 @contextlib.contextmanager
-def _output_path(output: str) -> Iterator[str]:
+def _output_path(output: str | None) -> Iterator[str | None]:
     """Give the path to write to. A notebook is saved many times while it runs, and standard output wants it once."""
     if output != "-":
         yield output
@@ -257,8 +269,8 @@ def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Give the options of `NotebookExecutor.execute` (`RunOptions`)."""
     ask = choices.pop("ask")
     attended = is_attended() if ask is None else ask
-    if choices["replay"] and choices["resume"]:
-        raise click.UsageError("--replay and --resume are two ways to run; choose one")
+    if sum(bool(choices[way]) for way in ("replay", "resume", "plan", "apply")) > 1:
+        raise click.UsageError("--replay, --resume, --plan and --apply are four ways to run; choose one")
     return {
         "record_tape": not choices.pop("no_tape"),
         "on_unknown": choices.pop("on_unknown") or ("ask" if attended else "fail"),

@@ -90,6 +90,8 @@ def resumed(
     tape = tape_of(named, must_be_over=True)
     with _once_written(tape) as reader:
         earlier, cells, calls = reader.facts(), reader.cells(), reader.calls()
+    if earlier.get("mode") == "plan":
+        raise TapeError("the run only tried (--plan), so there is nothing to go on with")
     if changed := _changed_parameters(earlier, facts):
         raise TapeError(
             f"the run can't be resumed: other parameters than then: {', '.join(changed)}; give the same, or run it anew"

@@ -69,6 +69,8 @@ class RunOptions:
         resume: A run to go on with, by its id, its output notebook or its tape: what had ended is answered from its tape.
         on_unknown: What a resumed run does with a call of which nobody knows whether it was made: `"ask"` the prompter,
             `"skip"` it, `"redo"` it, or `"fail"`.
+        plan: Try the run: what looks is done, what acts is simulated, and the effects it would have are written here.
+        apply: A plan to do: nothing else is done, and nothing at all if the run would do something else.
         progress: True shows papermill's progress bar; a function is told of each cell's start and end.
         log_output: Send outputs to the logger `papermill`.
         stdout_file: Gets what cells print.
@@ -107,6 +109,8 @@ class RunOptions:
     on_miss: Literal["error", "live"] = "error"
     resume: str = ""
     on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"
+    plan: Path = ""
+    apply: Path = ""
     progress: bool | Callable[[CellProgress], None] = False
     log_output: bool = False
     stdout_file: TextIO | None = None
@@ -119,8 +123,10 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} is negative; give seconds, or None for no limit")
-        if self.replay and self.resume:
-            raise ValueError("a run replays a tape or resumes a run; give one of replay and resume")
+        if sum(map(bool, (self.replay, self.resume, self.plan, self.apply))) > 1:
+            raise ValueError("replay, resume, plan and apply are four ways to run; give one of them")
+        if self.plan and not self.record_tape:
+            raise ValueError("a plan is made from the run's tape; leave record_tape on")
 
 
 class NotebookExecutor:
@@ -158,7 +164,8 @@ class NotebookExecutor:
                  "scraps": {"health_score": 0.94},
                  "state": "succeeded" | "failed" | "timed_out" | "kernel_died" | "cancelled" | "denied",
                  "error": "why, where no cell says it", "run_id", "output_path", "kernel", "session_id", "principal",
-                 "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "tape", "warnings"}
+                 "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "tape", "plan",
+                 "warnings"}
 
             `index` counts in the output notebook, an injected parameters cell included. With `prepare_only` the state is
             `not_run`.
@@ -337,6 +344,10 @@ def _execute(
     if timeout is not None and timeout <= 0:
         raise ValueError("timeout must be positive; None runs without a limit")
     output = None if output_path is None else os.fspath(output_path)
+    if options.apply:
+        from host_bridge.executor.applying import check_plan
+
+        check_plan(os.fspath(input_path), parameters, timeout, options, stop)
     preparation = Preparation(os.fspath(input_path), output, timeout, options, stop)
     preparation.read(parameters)
     return preparation.write_only() if options.prepare_only else preparation.run()

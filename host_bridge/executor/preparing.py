@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from host_bridge.control import TapeOrders
 from host_bridge.errors import ConfigurationError
 from host_bridge.executor.asking import NotebookPrompter, stopping_listener
 from host_bridge.executor.cell_tags import check_narrowing
@@ -190,6 +191,10 @@ class Preparation:
 
     def _find_earlier(self) -> None:
         options, facts = self._options, self._facts()
+        if options.plan:
+            self._earlier = EarlierRun(TapeOrders(mode="plan"))
+        if options.apply:
+            self._earlier = EarlierRun(TapeOrders(mode="apply", plan=os.path.abspath(options.apply)))  # noqa: PTH100
         if options.replay:
             self._earlier = replayed(os.fspath(options.replay), facts, self._report, options.on_miss)
         elif options.resume:
@@ -210,6 +215,7 @@ class Preparation:
             orders=self._earlier.orders if self._earlier else None,
             named=os.fspath(self._options.tape),
             records=self._options.record_tape,
+            plan=os.fspath(self._options.plan),
             resumes=self._earlier.run_id if self._earlier and self._options.resume else "",
         )
 

@@ -68,6 +68,7 @@ class RunReport:
         error: Why the run ended, where no cell's failure says it.
         ended_early_at: The cell in which the notebook ended itself (`sys.exit(0)`); later cells were not to run.
         stopped_by: The number of the signal that cancelled the run.
+        plan: Of a run that only tried: its plan's file and hash, and the effects as text.
         tape: The run's tape: its file, its root hash, and what it says of the run. Empty without one.
         warnings: What a person should know about a run that may have succeeded.
     """
@@ -89,6 +90,7 @@ class RunReport:
     tool_calls: dict[str, Any] = dataclasses.field(default_factory=lambda: count_calls(()))
     stopped_by: int | None = None
     tape: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def duration_seconds(self) -> float:
@@ -152,6 +154,7 @@ class RunReport:
             "ended_early_at": self.ended_early_at,
             "signal": self.stopped_by,
             "tape": self.tape,
+            "plan": self.plan,
             "warnings": list(self.warnings),
         }
 

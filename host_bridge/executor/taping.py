@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from host_bridge.control import Ended, TapeOrders
 from host_bridge.errors import OutputError, TapeError
 from host_bridge.executor.reading import is_remote
@@ -20,6 +22,7 @@ from host_bridge.executor.saving import LocalFile
 from host_bridge.executor.states import State
 from host_bridge.runs import index
 from host_bridge.tape.format import canonical_json, make_whole, sha256
+from host_bridge.tape.plan import plan_of
 from host_bridge.tape.reader import TapeReader
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class RunTape:
         named: Where the tape goes; empty for beside the output.
         records: Whether there is a tape at all.
         resumes: The run that this one continues.
+        plan: Where to write what the run would do.
 
     Raises:
         HostBridgeError: Something can't be written where it should be.
@@ -58,11 +62,15 @@ class RunTape:
         named: str = "",
         records: bool = True,
         resumes: str = "",
+        plan: str = "",
     ) -> None:
         self._report = report
         self._orders = orders or TapeOrders()
         self._facts = {**facts, "run_id": report.run_id, "started": report.started.isoformat()}
-        self._target = named or _beside(output) if records else ""
+        # A run that only tries leaves the tape of the run that did alone.
+        self._target = (named or ("" if plan else _beside(output))) if records else ""
+        self._plan = plan
+        self._notebook = notebook
         self._destination = LocalFile(self._target, mode=0o600) if self._target else None
         self._records = records
         self._entry = index.begin(
@@ -100,6 +108,8 @@ class RunTape:
                 **{name: facts[name] for name in TOLD_FACTS if name in facts},
             }
             self._entry.tape_root = root
+            if self._plan:
+                self._write_plan(str(path))
             self._put_beside(path)
         except (TapeError, OutputError) as error:
             self._report.warn(f"{error}; the run's tape is {path}")
@@ -136,6 +146,12 @@ class RunTape:
             )
         with TapeReader(path) as reader:
             return root, reader.facts()
+
+    def _write_plan(self, path: str) -> None:
+        with TapeReader(path) as reader:
+            plan = plan_of(reader.calls(), reader.facts(), self._notebook)
+        LocalFile(self._plan).write([msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"], last=True)
+        self._report.plan = {"file": self._plan, "hash": plan.hash, "effects": [str(effect) for effect in plan.effects]}
 
     def _put_beside(self, path: Path) -> None:
         if self._destination is None:

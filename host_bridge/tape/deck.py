@@ -9,24 +9,27 @@ succeeded, failed    the outcome, before the reply
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from hermes_protocol.frames import Frame
 from hermes_protocol.messages import Failure, ToolRequest
 from host_bridge.control import CellStarted, SessionConfig
-from host_bridge.errors import RecordError, TapeError
+from host_bridge.errors import CallError, RecordError, TapeError
 from host_bridge.policy.model import Decision, Effect
 from host_bridge.tape.answers import RecordedCall, Refusal
 from host_bridge.tape.effects import Effects
-from host_bridge.tape.format import sha256
+from host_bridge.tape.format import canonical_json, sha256
 from host_bridge.tape.matching import Divergence, Matcher, Question, shown_call
+from host_bridge.tape.plan import PlanGuard, read_plan
 from host_bridge.tape.reader import Recorded, TapeReader
 from host_bridge.tape.recorder import Recorder
 from host_bridge.tape.recording import Recording
+from host_bridge.tape.rehearsal import Rehearsal, SimulatedCall
 from host_bridge.tape.secrecy import Secrecy
 from host_bridge.tape.simulation import simulated_result
-from host_bridge.tools.interface import Call, ToolOutput
+from host_bridge.tools.interface import Call, Session, Tool, ToolOutput
 
 ANSWERED = Decision(Effect.ALLOW, "tape", "answered from the tape of an earlier run; nothing was done")
 UNKNOWN = "tape:unknown"
@@ -69,6 +72,9 @@ class Deck:
         self._earlier: TapeReader | None = None
         self._matcher: Matcher | None = None
         self._recorder: Recorder | None = None
+        self._rehearsal: Rehearsal | None = None
+        self._lock = threading.Lock()
+        self._guard = PlanGuard(read_plan(orders.plan)) if orders.plan else None
         self.divergences: list[str] = []
         facts = {
             **orders.facts,
@@ -111,12 +117,26 @@ class Deck:
             )
         return answer
 
+    def prepare(self, call: TapedCall, tool: Tool, arguments: Any, session: Session) -> Call:
+        """Prepare a call: for real, or for a plan."""
+        if self._orders.mode != "plan":
+            return tool.prepare(arguments, session)
+        with self._lock:
+            if self._rehearsal is None:
+                self._rehearsal = Rehearsal(session, self._effects)
+        prepared = self._rehearsal.prepare(tool, arguments)
+        if call.recording is not None and isinstance(prepared, SimulatedCall):
+            call.recording.origin = "simulated"
+        return prepared
+
     def review(self, call: TapedCall, tool: str, prepared: Call, decision: Decision) -> Decision:
         """See a call that was decided about, before a person is asked or anything is done."""
         recording = call.recording
         if recording is not None:
             recording.acts = self._effects.acts(tool, prepared.resources, prepared.shown)
             recording.is_quick = prepared.quick
+        if self._guard is not None and decision.effect is not Effect.DENY:
+            self._check_plan(call, tool, prepared)
         if call.doubt and decision.effect is Effect.ALLOW:
             return Decision(Effect.ASK, UNKNOWN, call.doubt, "--on-unknown redo, or skip")
         return decision
@@ -190,6 +210,8 @@ class Deck:
         """
         if self._earlier is not None:
             self._earlier.close()
+        if self._rehearsal is not None:
+            self._rehearsal.close()
         return self._recorder.close() if self._recorder is not None else ""
 
     # what to do with a call ----------------------------------------------------------------------------------------------
@@ -208,6 +230,18 @@ class Deck:
         line = request.site.line if request.site is not None else 0
         in_cell = call.cell_index is not None
         return Question(request.tool, call.cell_index, self._cell_id if in_cell else "", line, text, digest)
+
+    def _check_plan(self, call: TapedCall, tool: str, prepared: Call) -> None:
+        assert self._guard is not None
+        if not self._effects.acts(tool, prepared.resources, prepared.shown):
+            return
+        line = call.request.site.line if call.request.site is not None else 0
+        shown = shown_call(tool, self._secrecy.json(prepared.shown))
+        try:
+            self._guard.check(call.cell_index, line, sha256(canonical_json([tool, prepared.shown])), shown)
+        except CallError as error:
+            self.divergences.append(f"cell {call.cell_index}, line {line}: {error}")
+            raise
 
     def _occurrence(self, question: Question) -> int:
         key = bytes.fromhex(question.arguments_digest[:32]) + question.line.to_bytes(4)

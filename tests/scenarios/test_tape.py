@@ -133,3 +133,26 @@ def test_no_tape_when_none_is_wanted(runner: Runner, machine: Machine) -> None:
     assert (result["status"], result["tape"]) == ("success", {})
     assert not (machine.workspace / "out.tape").exists()
     assert json.loads((index.runs_folder() / result["run_id"] / "run.json").read_text())["state"] == "succeeded"
+
+
+def test_a_plan_says_what_a_run_would_do_and_applying_it_does_that_or_nothing(runner: Runner, machine: Machine) -> None:
+    cells = (
+        "limit = int(hermes.read_file('limit.txt'))",
+        "hermes.write_file('report.txt', f'over {limit}')\nprint(hermes.read_file('report.txt'))",
+    )
+    (machine.workspace / "limit.txt").write_text("5")
+    plan = machine.workspace / "plan.json"
+    tried = runner.run(*cells, plan=plan)
+    assert tried["status"] == "success", tried["error"]
+    assert runner.text(1) == "over 5\n"
+    assert not (machine.workspace / "report.txt").exists()
+    assert not (machine.workspace / "out.tape").exists()
+    assert len(tried["plan"]["effects"]) == 1
+
+    (machine.workspace / "limit.txt").write_text("6")
+    with pytest.raises(TapeError, match=r"nothing was done: no longer: cell 1, line 1: write_file.*new: cell 1"):
+        runner.run(*cells, apply=plan)
+    assert not (machine.workspace / "report.txt").exists()
+    (machine.workspace / "limit.txt").write_text("5")
+    assert runner.run(*cells, apply=plan)["status"] == "success"
+    assert (machine.workspace / "report.txt").read_text() == "over 5"
