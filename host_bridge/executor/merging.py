@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 from host_bridge.executor.alignment import match_cells
 from host_bridge.executor.changes import comparable_outputs, lasting_metadata
+from host_bridge.executor.documents import Document, metadata_of
 from host_bridge.executor.line_merge import marked, merge_lines
 from host_bridge.executor.parameter_cells import without_magics
 
@@ -50,7 +51,7 @@ class Merge:
 
     Attributes:
         notebook: The result. With conflicts it has ours where both differ, cells of both sides, and both versions of a source
-            marked as git marks them; each such cell says so in `metadata.hermes.conflict`.
+            marked as git marks them; each such cell, or the notebook, says so in `metadata.hermes.conflict`.
         conflicts: What is left to decide.
         notes: What a person should know of a merge without conflicts: outputs that were dropped.
     """
@@ -126,6 +127,7 @@ class _Merging:
             dict(notebook.metadata) for notebook in (self._versions.base, self._versions.ours, self._versions.theirs)
         )
         result.metadata = nbformat.from_dict(self._mapping("", "metadata", *map(_without_run, metadata)))
+        _mark(result, [conflict.part for conflict in self._conflicts if not conflict.cell_id])
         return Merge(result, self._conflicts, self._notes)
 
     def _conflict(self, cell_id: str, part: str, text: str, ours: Any = None, theirs: Any = None) -> None:
@@ -303,10 +305,23 @@ def _without_run(metadata: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _mark(cell: NotebookNode, parts: Sequence[str]) -> None:
+def _mark(thing: NotebookNode, parts: Sequence[str]) -> None:
+    """Have a cell, or the notebook itself, say that something about it is undecided."""
     if parts:
-        hermes = dict(cell.metadata.get("hermes", {})) if isinstance(cell.metadata.get("hermes"), Mapping) else {}
-        cell.metadata["hermes"] = nbformat.from_dict({**hermes, CONFLICT_KEY: list(parts)})
+        hermes = thing.metadata.get("hermes")
+        kept = dict(hermes) if isinstance(hermes, Mapping) else {}
+        thing.metadata["hermes"] = nbformat.from_dict({**kept, CONFLICT_KEY: list(parts)})
+
+
+def undecided(notebook: Document) -> list[str]:
+    """Say where a notebook has conflicts that nobody has resolved: `cell <id>`, or `the notebook` itself."""
+    cells = [(f"cell {cell.get('id', index)}", cell) for index, cell in enumerate(notebook["cells"])]
+    found = []
+    for name, thing in (("the notebook", notebook), *cells):
+        hermes = metadata_of(thing).get("hermes")
+        if isinstance(hermes, Mapping) and CONFLICT_KEY in hermes:
+            found.append(name)
+    return found
 
 
 def _parses_like(merged: str, ours: str, theirs: str) -> bool:

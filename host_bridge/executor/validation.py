@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from host_bridge.errors import HostBridgeError, NotebookError
 from host_bridge.executor.documents import metadata_of
+from host_bridge.executor.merging import undecided
 from host_bridge.executor.notebooks import read_notebook
 from host_bridge.executor.parameters import ParameterError, inspect_parameters
 from host_bridge.executor.permissions import declared_permissions
@@ -165,10 +166,8 @@ def _problems(notebook: NotebookNode) -> Iterator[str]:
         _check_permissions(notebook.metadata)
     except HostBridgeError as error:
         yield str(error)
-    for index, cell in enumerate(notebook.cells):
-        hermes = metadata_of(cell).get("hermes")
-        if isinstance(hermes, Mapping) and "conflict" in hermes:
-            yield f"cell {index} ({cell.id}) has an unresolved conflict; resolve it and remove metadata.hermes.conflict"
+    for where in undecided(notebook):
+        yield f"{where} has an unresolved conflict; resolve it and remove its metadata.hermes.conflict"
 
 
 def _tags(cell: NotebookNode) -> list[Any]:

@@ -81,6 +81,7 @@ def _problems_of(path: str, text: str, *, strips: bool) -> Iterable[str]:
     from host_bridge.executor.imports import import_jsonschema_lightly
 
     import_jsonschema_lightly()
+    from host_bridge.executor.merging import undecided
     from host_bridge.executor.stripping import strip_text
 
     try:
@@ -90,14 +91,6 @@ def _problems_of(path: str, text: str, *, strips: bool) -> Iterable[str]:
         return
     if strips and json.loads(stripped) != json.loads(text):
         yield f"{path}: committed with outputs or records of a run; `git add --renormalize {path}` strips it"
-    if _has_conflict(json.loads(text)):
-        yield f"{path}: has cells with an unresolved conflict (metadata.hermes.conflict)"
-
-
-def _has_conflict(notebook: Any) -> bool:
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    for cell in cells if isinstance(cells, list) else []:
-        hermes = cell.get("metadata", {}).get("hermes") if isinstance(cell, dict) else None
-        if isinstance(hermes, dict) and "conflict" in hermes:
-            return True
-    return False
+    document = json.loads(text)
+    for where in undecided(document) if isinstance(document.get("cells"), list) else ():
+        yield f"{path}: {where} has an unresolved conflict (metadata.hermes.conflict)"

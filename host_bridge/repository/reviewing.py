@@ -134,6 +134,7 @@ def review(git: Git, subject: str, *, forge: Forge | None = None, remote: str = 
             raise GitError(f"{subject} is the number of a pull request, and no forge was given")
         number = int(match[1])
         wanted = forge.get(number)
+        git.run("check-ref-format", f"refs/heads/{wanted.base}")  # the forge's word, and a refspec may have a target
         git.run("fetch", "--quiet", remote, f"refs/heads/{wanted.base}")
         base = git.text("rev-parse", "FETCH_HEAD")
         git.run("fetch", "--quiet", remote, forge.head_reference(number))

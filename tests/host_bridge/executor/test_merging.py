@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from host_bridge.executor import NotebookExecutor
 from host_bridge.executor.line_merge import is_merge_of, merge_lines
 from host_bridge.executor.merge_check import MergeError, check_merge
-from host_bridge.executor.merging import Merge
+from host_bridge.executor.merging import Merge, undecided
 
 
 @pytest.fixture
@@ -131,7 +131,9 @@ def test_moved_cells_are_moved_and_two_other_orders_are_a_conflict(base: Noteboo
     assert merged
     assert [cell.id for cell in merged.notebook.cells] == ["two", "one", "title"]
     ours.cells.insert(0, ours.cells.pop(1))
-    assert [one.part for one in merge(base, ours, theirs).conflicts] == ["order"]
+    merged = merge(base, ours, theirs)
+    assert [one.part for one in merged.conflicts] == ["order"]
+    assert undecided(merged.notebook) == ["the notebook"]
 
 
 def test_permissions_of_two_sides_are_never_added_up(base: NotebookNode) -> None:

@@ -84,7 +84,7 @@ def test_branches_that_change_one_line_conflict_in_that_cell(
 
     ready.git("add", "report.ipynb")  # as it is
     assert main(["init-repo", str(ready.folder), "--check"]) == 1
-    assert "report.ipynb: has cells with an unresolved conflict" in capsys.readouterr().out
+    assert "report.ipynb: cell c0 has an unresolved conflict" in capsys.readouterr().out
 
 
 def test_what_is_no_notebook_is_not_committed(ready: Repository) -> None:
