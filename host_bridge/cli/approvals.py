@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -230,7 +231,7 @@ def serve_command(host: str, port: int, socket_path: str, token_file: str, as_js
         elif token_file:
             click.echo(f"{address}/api/questions  (the token is in {token_file})")
         elif socket_path:
-            click.echo(f"curl --unix-socket {socket_path} 'http://localhost/api/questions?token={token}'")
+            click.echo(f"curl --unix-socket {shlex.quote(socket_path)} 'http://localhost/api/questions?token={token}'")
         else:
             click.echo(f"{address}/api/questions?token={token}")
         sys.stdout.flush()

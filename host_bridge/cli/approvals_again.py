@@ -59,7 +59,7 @@ def run_again(
         progress.close()
     outcome = inbox.get(question.id).outcome
     if outcome is not None and outcome.taken_at is None:
-        print_note("the run did not make the call that was allowed, so the answer was not used")
+        print_note("the answer was not used: the run did not ask about that very call")
     if as_json:
         print_json(result)
     else:

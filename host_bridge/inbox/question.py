@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +21,6 @@ from host_bridge.errors import QuestionError, QuestionSettledError
 from host_bridge.inbox.owner import Owner
 from host_bridge.policy.display import one_line
 
-VERSION = 1
 ID_PATTERN = r"^[a-z0-9]{1,32}$"
 NOES = frozenset({"no", "stop"})
 MAX_PATTERN_CALLS = 10_000
@@ -104,7 +103,7 @@ class Question(Part, frozen=True, kw_only=True):
         outcome: None while it is pending.
     """
 
-    version: int = VERSION
+    version: Literal[1] = 1  # a file of a later one is refused, not guessed at
     id: Annotated[str, Meta(pattern=ID_PATTERN)]
     asked: Asked
     asked_at: float

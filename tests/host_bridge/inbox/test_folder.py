@@ -191,6 +191,15 @@ def test_a_copy_or_a_link_is_no_second_question(inbox: Inbox, tmp_path: Path) ->
     assert inbox.standing(inbox.get(question.id)) == "pending"
 
 
+def test_a_question_of_a_later_version_is_not_guessed_at(inbox: Inbox) -> None:
+    question = ask(inbox)
+    path = inbox.folder / f"{question.id}.json"
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+
+    with pytest.raises(QuestionError, match="no question of this version"):
+        inbox.answer(question.id, yes())
+
+
 def test_a_question_too_large_to_keep_is_refused(inbox: Inbox) -> None:
     with pytest.raises(QuestionError, match="over the inbox's limit"):
         ask(inbox, shown={"command": "x" * MAX_QUESTION_BYTES})
