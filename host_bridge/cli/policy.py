@@ -162,7 +162,7 @@ def explain_command(
             )
             click.echo(indented(indented(table(steps))))
         if decision.remedy:
-            click.echo(f"to allow it, run:\n\n    {plain(decision.remedy)}")
+            click.echo(f"what would allow it:\n\n    {plain(decision.remedy)}")
     if decision.effect is not Effect.ALLOW:
         raise Exit(ExitCode.DENIED)
 

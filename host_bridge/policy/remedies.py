@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.hazards import HABITS, find_hazards
-from host_bridge.policy.layers import Clause, Layer
+from host_bridge.policy.layers import Clause, Layer, Rule
 from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 
@@ -46,6 +46,8 @@ class Refusal:
 def remedy(refusals: Sequence[Refusal], request: AccessRequest) -> str:
     """Give the commands after which the policy would allow a call, to be run by a person; empty where no command would do.
 
+    Where a rule that was given for one run stands in the way, it is a sentence that says so: whoever started the run can.
+
     Args:
         refusals: Every layer's, about every resource of the call.
         request: The call.
@@ -54,11 +56,15 @@ def remedy(refusals: Sequence[Refusal], request: AccessRequest) -> str:
     by_layer: dict[Layer, list[Refusal]] = {}
     for refusal in refusals:
         by_layer.setdefault(refusal.layer, []).append(refusal)
-    for layer, its in by_layer.items():
-        needed = _commands_for(layer, its, request)
-        if not needed:
-            return ""
-        commands += needed
+    try:
+        for layer, its in by_layer.items():
+            needed = _commands_for(layer, its, request)
+            if not needed:
+                return ""
+            commands += needed
+    except _GivenForRunError as error:
+        rule = error.rule
+        return f"no command: leave out the rule {shown_rule(rule.text)}, which was given for this run ({rule.id})"
     text = " && ".join(commands)
     return text if len(text) <= MAX_REMEDY_CHARACTERS else ""
 
@@ -78,6 +84,14 @@ def policy_command(clause: Clause, rules: Iterable[str], *options: str) -> str:
     return " ".join(["hermes-runtime policy", clause.value, *filter(None, options), *map(shlex.quote, unique)])
 
 
+class _GivenForRunError(Exception):
+    """A rule that no file has stands in the way."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(rule.id)
+        self.rule = rule
+
+
 def _commands_for(layer: Layer, refusals: Sequence[Refusal], request: AccessRequest) -> list[str]:
     """Give what has to go from a layer and what has to come, in commands; none where commands can't do it."""
     file = _FILES.get(layer.name)
@@ -91,7 +105,7 @@ def _commands_for(layer: Layer, refusals: Sequence[Refusal], request: AccessRequ
             continue
         for rule in layer.objections(request.principal, request.tool, refusal.resource):
             if rule.layer not in _FILES:
-                return []  # given for this run only, by whoever started it
+                raise _GivenForRunError(rule)
             objecting.setdefault((rule.clause, rule.principal), []).append(rule.text)
         if layer.lacks_allowing(request.principal, request.tool, refusal.resource):
             missing.append(rule_for(request.tool, refusal.resource))

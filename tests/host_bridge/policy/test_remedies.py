@@ -171,7 +171,6 @@ def test_a_remedy_names_every_layer_that_stands_in_the_way(files, request_, reme
 @pytest.mark.parametrize(
     ("files", "options"),
     [
-        ({"run": '[rules]\ndeny = ["read_file"]'}, {}),  # given for this run by whoever started it
         ({}, {"notebook_permissions": {"allow": ["read_file(./data/**)"]}}),
         ({}, {"notebook_permissions": {"deny": ["read_file(./private/**)"], "allow": ["read_file"]}}),
         ({"project": '[rules]\nask_unless_allowed = ["read_file"]'}, {}),
@@ -181,6 +180,17 @@ def test_where_no_command_would_do_there_is_no_remedy(files, options):
     decision = decide(loaded(files, **options), LOOK)
     assert decision.effect is not Effect.ALLOW
     assert decision.remedy == ""
+
+
+def test_a_rule_that_was_given_for_the_run_is_named(tmp_path):
+    files = {"run": '[rules]\nask = ["terminal(git push *)"]', "project": '[rules]\ndeny = ["terminal(git *)"]'}
+    remedy = decide(loaded(files), PUSH).remedy
+    assert (
+        remedy == "no command: leave out the rule terminal(git push *), which was given for this run (run:rules.ask[0])"
+    )
+    for shell in SHELLS:
+        done = subprocess.run([shell, "-c", remedy], capture_output=True, cwd=tmp_path, timeout=30)
+        assert done.returncode != 0
 
 
 def test_a_narrowing_has_no_remedy_even_where_a_rule_is_missing_too():
