@@ -121,6 +121,8 @@ class Budgets:
         self._gates = tuple(
             (name, limit) for name, limit in limits.items() if name in MEANINGS and name != "pending_asks"
         )
+        self._is_timed = not limits.keys().isdisjoint(("seconds", "wall_seconds"))
+        self._is_cut = not limits.keys().isdisjoint(_OUT)
         self._observed: dict[str, Callable[[], float]] = {}
         self._clock = clock
         self._began = clock()
@@ -151,6 +153,8 @@ class Budgets:
 
     def seconds_left(self) -> float:
         """How long a call that begins now may take."""
+        if not self._is_timed:
+            return math.inf
         with self._lock:
             left = self._limits.get("seconds", math.inf) - self._used["seconds"]
             return max(0.0, min(left, self._limits.get("wall_seconds", math.inf) - (self._clock() - self._began)))
@@ -158,26 +162,26 @@ class Budgets:
     def take_out(self, size: int) -> int:
         """Take contents that are about to be given: as much of it as is left, which is what may be given."""
         with self._lock:
-            allowed = min(size, *(self._left(name) for name in _OUT))
-            self._count_out(allowed)
+            allowed = min(size, *(self._left(name) for name in _OUT)) if self._is_cut else size
+            self._used["bytes"] += allowed
+            self._used["bytes_out"] += allowed
             return allowed
 
-    def take_out_whole(self, size: int) -> None:
-        """Take contents that can only be given whole.
+    def take_result(self, contents: int, result: int) -> None:
+        """Take contents that can only be given whole, and count the result they come with.
+
+        A result by itself is counted whatever is left: what was done is told.
 
         Raises:
-            BudgetError: It is more than is left; nothing was taken.
+            BudgetError: The contents are more than is left; nothing was taken.
         """
         with self._lock:
-            name = min(_OUT, key=self._left)
-            if size > self._left(name):
-                raise self._used_up(name, f"this result has {size} bytes and {self._left(name)} are left")
-            self._count_out(size)
-
-    def count_result(self, size: int) -> None:
-        """Count a result that is no contents, whatever is left: what was done is told."""
-        with self._lock:
-            self._used["bytes_out"] += size
+            if contents and self._is_cut:
+                name = min(_OUT, key=self._left)
+                if contents > self._left(name):
+                    raise self._used_up(name, f"this result has {contents} bytes and {self._left(name)} are left")
+            self._used["bytes"] += contents
+            self._used["bytes_out"] += contents + result
 
     def take_in(self, size: int) -> None:
         """Take a piece of what is sent along with a call.
@@ -231,10 +235,6 @@ class Budgets:
     def _left(self, name: str) -> int:
         limit = self._limits.get(name)
         return 2**62 if limit is None else max(0, int(limit - self._used[name]))
-
-    def _count_out(self, size: int) -> None:
-        for name in _OUT:
-            self._used[name] += size
 
     def _used_up(self, name: str, detail: str = "") -> BudgetError:
         if name.startswith(TOOL_PREFIX):

@@ -335,16 +335,15 @@ class Dispatcher:
     def _reply_result(self, call: RunningCall, output: ToolOutput) -> None:
         digest = call.result_hash
         try:
+            value = msgspec.json.encode(output.value)
             content_bytes = sum(map(len, output.bulk.values()))
-            self._session.budgets.take_out_whole(content_bytes)
+            self._session.budgets.take_result(content_bytes, len(value))
             # A command that said nothing gave nothing.
             if call.untrusted and (content_bytes or call.request.tool != "terminal"):
                 self._note_untrusted(call)
             for content in output.bulk.values():
                 digest.update(content)
-            value = msgspec.json.encode(output.value)
             digest.update(value)
-            self._session.budgets.count_result(len(value))
             result_bytes = call.emitted_bytes + content_bytes
             reply = ToolReply(id=call.request.id, result=output.value, bulk=tuple(output.bulk))
             if self._deck is not None:

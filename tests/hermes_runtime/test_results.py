@@ -222,3 +222,24 @@ def test_the_session_can_be_looked_at() -> None:
         assert (budget.left("calls"), budget.left("bytes"), budget.left("nothing")) == (7, None, None)
         assert [(tool.name, tool.signature) for tool in hermes.tools()] == [("shout", "(text: Any)")]
         assert host.calls == []
+
+
+def test_a_budget_is_read_at_a_glance() -> None:
+    budgets = {
+        "calls": (3, 10),
+        "calls.terminal": (5, 5),
+        "bytes_out": (3 * 2**20, 2**30),
+        "wall_seconds": (61.25, None),
+    }
+    with FakeHost({}, budgets=budgets):
+        budget = hermes.budget()
+    assert repr(budget).splitlines() == [
+        "<Budget: calls.terminal used up>",
+        "  calls  3  10  7",
+        "  calls.terminal  5  5  0",
+        "  bytes_out  3.0 MiB  1.0 GiB  1,021.0 MiB",
+        "  wall_seconds  61.2 s  -  -",
+    ]
+    assert "<td>1.0 GiB</td>" in budget._repr_html_()
+    with FakeHost({}, budgets={"calls": (3, None)}):
+        assert repr(hermes.budget()).startswith("<Budget: nothing is limited>")

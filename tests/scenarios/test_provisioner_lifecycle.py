@@ -126,12 +126,16 @@ def test_channels_over_tcp_are_encrypted(machine: Machine, start: Callable[..., 
 def test_a_restart_keeps_the_session_and_its_budget_but_not_the_key(
     machine: Machine, start: Callable[..., Kernel]
 ) -> None:
-    kernel = start(hermes=LaunchOptions(budgets={"calls": 2}))
+    kernel = start(hermes=LaunchOptions(budgets={"calls": 2, "calls.read_file": 9, "bytes_out": 10_000}))
     session = kernel.provisioner.session
     assert kernel.run(CALL) == "hello"
     kernel.manager.restart_kernel()
     kernel.client.wait_for_ready(timeout=READY_SECONDS)
     assert kernel.provisioner.session is session
+    used = "{each.name: each.used for each in hermes_runtime.budget() if each.name in ('calls', 'bytes', 'calls.read_file')}"
+    assert kernel.run(f"import hermes_runtime; print({used}, end='')") == str(
+        {"calls": 1.0, "bytes": 5.0, "calls.read_file": 1.0}
+    )
     assert kernel.run(CALL) == "hello"
     assert "BudgetExceededError" in kernel.run(CALL)
     assert len(machine.bridges()) == 1
