@@ -247,7 +247,7 @@ class FakeHost:
             case Chunk() | Credit():
                 self._flow(self._open.get((peer, message.id)), message, bulk)
 
-    def _welcome(self, version: int) -> Welcome:
+    def _welcome(self, version: int = PROTOCOL_VERSIONS[-1]) -> Welcome:
         return Welcome(
             version=version,
             session_id=self.ticket.session_id,

@@ -382,7 +382,7 @@ def _saying(message: AnyMessage, *bulk: bytes) -> list[Frame]:
 
 def test_a_version_that_was_not_offered_is_refused(use) -> None:
     class Newer(FakeHost):
-        def _welcome(self) -> Any:
+        def _welcome(self, version: int = 0) -> Any:
             import msgspec
 
             return msgspec.structs.replace(super()._welcome(), version=7)
