@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from kernel_machine import Machine
-from notebook_runs import Runner
+from notebook_runs import Runner, save
 
 from host_bridge.control import Answer, Asked, Pattern
 
 RULES = 'version = 1\n[rules]\nask = ["terminal(echo *)"]\n'
 LOOP = "terminal(echo *)"
+PROGRAM = str(Path(sys.executable).with_name("hermes-runtime"))
+SECONDS = 120.0
+
+
+class Person:
+    """Sits at the terminal of a run."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", PROGRAM, *arguments],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        os.close(theirs)
+
+    def reads(self, end: bytes = b"no > ") -> str:
+        """Read up to what a question ends with."""
+        seen = b""
+        while end not in seen:
+            seen += os.read(self._ours, 4096)
+        return seen.decode()
+
+    def types(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def leaves(self) -> int:
+        self.process.communicate(timeout=SECONDS)
+        os.close(self._ours)
+        return self.process.returncode
 
 
 @pytest.fixture
@@ -91,3 +128,24 @@ def test_what_a_person_allowed_a_notebook_is_asked_again_when_its_source_changes
         result = runner.run(source, prompter=allow_the_notebook, policy_rules=RULES)
         assert result["state"] == "succeeded", result
     assert len(asked) == len(set(asked)) == 2
+
+
+def test_at_the_terminal_a_loop_is_allowed_by_its_pattern_and_the_call_beyond_it_asked_about(machine: Machine) -> None:
+    (machine.workspace / "rules.toml").write_text('version = 1\n[rules]\nask = ["terminal(touch *)"]\n')
+    save(machine.workspace / "in.ipynb", "for name in 'abcd':\n    hermes.terminal(f'touch {name}').check()")
+    person = Person("run", "in.ipynb", "out.ipynb", "--policy", "rules.toml")
+
+    question = person.reads()
+    person.types("l 3 terminal(touch *)\n")
+    pattern = person.reads()
+    person.types("y\n")
+    beyond = person.reads()
+    person.types("s\n")
+
+    assert person.leaves() != 0
+    assert "touch a" in question
+    assert "hermes.terminal(f'touch {name}').check()" in question
+    assert "up to 3 calls, this one included" in pattern
+    assert "| terminal(touch *)" in pattern
+    assert "touch d" in beyond
+    assert sorted(path.name for path in machine.workspace.iterdir() if len(path.name) == 1) == ["a", "b", "c"]
