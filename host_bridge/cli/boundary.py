@@ -60,7 +60,7 @@ MEANINGS = {
     ExitCode.KERNEL_DIED: "the kernel died",
     ExitCode.UNUSABLE: "the runtime can't work here: `hermes-runtime doctor` says why",
     ExitCode.INTERNAL: "an internal error, a defect to report",
-    ExitCode.CANCELLED: "cancelled by Ctrl-C; by another signal, 128 + its number",
+    ExitCode.CANCELLED: "cancelled by Ctrl-C, or by a person's answer `stop`; by another signal, 128 + its number",
     ExitCode.BROKEN_PIPE: "whoever read the output went away",
 }
 """The codes for people: `--help` and the README have this table."""

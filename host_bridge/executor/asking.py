@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from host_bridge.control import Answer, Asked, CallSettled
-from host_bridge.executor.stopping import StopRequest
+from host_bridge.executor.stopping import BY_PERSON, StopRequest
 from host_bridge.policy.display import one_line
 from host_bridge.provisioning.options import CallListener, ListeningPrompter, Prompter
 
@@ -49,7 +49,7 @@ def stopping_listener(stop: StopRequest, further: CallListener | None) -> CallLi
 
     def hear(call: CallSettled) -> None:
         if call.rule_id == STOPPED and not stop:
-            stop.request("a person stopped the run")
+            stop.request(BY_PERSON)
         if further is not None:
             further(call)
 

@@ -23,7 +23,7 @@ from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import FailedCell, count_calls
 from host_bridge.executor.settings import RunSettings
 from host_bridge.executor.states import DENIAL_NAMES, State
-from host_bridge.executor.stopping import StopRequest
+from host_bridge.executor.stopping import BY_PERSON, StopRequest
 from host_bridge.tape.format import sha256
 
 ALLOWED_ERROR_TAG = "raises-exception"  # nbclient's, pytest's for notebooks
@@ -98,6 +98,7 @@ class NotebookRun:
             self._describe_session()
         self._outputs.set_widgets_metadata()
         self._add_warnings()
+        self._heed_person()
         if self._report.state is State.RUNNING:
             self._report.state = State.SUCCEEDED
         else:
@@ -367,6 +368,15 @@ class NotebookRun:
     def _note_stop(self) -> None:
         self._report.stopped_by = self._stop.signal_number
         self._report.fail(State.CANCELLED, self._stop.reason)
+
+    def _heed_person(self) -> None:
+        """A run that a person stopped is cancelled, even if its last cell had ended before we heard.
+
+        All is heard by now: the session is over.
+        """
+        if self._stop.reason == BY_PERSON and self._report.state in (State.RUNNING, State.DENIED):
+            self._report.state = State.CANCELLED
+            self._report.error = BY_PERSON
 
     # the bridge --------------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,14 @@ def test_threads_of_one_line_share_a_question_and_nobody_pays_for_the_waiting(ru
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    "source", ["hermes.terminal('echo hi')", "try:\n    hermes.terminal('echo hi')\nexcept PermissionError:\n    pass"]
+)
+def test_a_run_that_ends_with_the_stop_is_cancelled_all_the_same(runner: Runner, source: str) -> None:
+    result = runner.run(source, prompter=lambda question: "stop", policy_rules=RULES)
+    assert (result["state"], result["error"]) == ("cancelled", "a person stopped the run")
+
+
 def test_a_person_stops_the_run(runner: Runner) -> None:
     result = runner.run(
         "try:\n    hermes.terminal('echo hi')\nexcept PermissionError as error:\n    print(error)\n"
@@ -142,7 +150,7 @@ def test_at_the_terminal_a_loop_is_allowed_by_its_pattern_and_the_call_beyond_it
     beyond = person.reads()
     person.types("s\n")
 
-    assert person.leaves() != 0
+    assert person.leaves() == 130
     assert "touch a" in question
     assert "hermes.terminal(f'touch {name}').check()" in question
     assert "up to 3 calls, this one included" in pattern
