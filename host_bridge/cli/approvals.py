@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from host_bridge.cli.approvals_shown import ANSWERS, about, row, standing
+from host_bridge.cli.approvals_shown import ANSWERS, row, standing
 from host_bridge.cli.options import FILE, debug_option, json_option
 from host_bridge.cli.output import print_json, print_note, table
 from host_bridge.cli.run_parameters import Pairs
@@ -31,12 +31,12 @@ def _complete_id(_context: click.Context, _parameter: click.Parameter, begun: st
     from click.shell_completion import CompletionItem
 
     from host_bridge.inbox.folder import Inbox
-    from host_bridge.inbox.views import is_open
+    from host_bridge.inbox.views import about, is_open
     from host_bridge.policy.display import one_line
 
     inbox = Inbox()
     return [
-        CompletionItem(question.id, help=one_line(about(question)))
+        CompletionItem(question.id, help=one_line(about(question.asked)))
         for question in inbox.questions()
         if question.id.startswith(begun) and is_open(inbox, question)
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from host_bridge.cli.output import short
 from host_bridge.policy.display import one_line
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ ANSWERS = ("once", "run", "notebook", "always", "no", "stop")
 def row(inbox: Inbox, question: Question) -> tuple[str, ...]:
     """Give a question's line in a list."""
     from host_bridge.inbox.question import QuestionState, clock_time
-    from host_bridge.inbox.views import is_open
+    from host_bridge.inbox.views import about, is_open
 
     asked = question.asked
     state = inbox.standing(question)
@@ -31,14 +30,7 @@ def row(inbox: Inbox, question: Question) -> tuple[str, ...]:
         if outcome is not None and outcome.answer is not None:
             state = f"answered {outcome.answer.answer}" + (", to be resumed" if is_open(inbox, question) else "")
     cell = "" if asked.cell_index is None else f"cell {asked.cell_index}"
-    return (question.id, state, when, asked.principal, Path(asked.notebook).name, cell, about(question))
-
-
-def about(question: Question) -> str:
-    """Give in a few words what is asked. Not escaped."""
-    asked = question.asked
-    subject = asked.targets[0] if asked.targets else next(iter(asked.shown.values()), "")
-    return f"{asked.tool}({short(subject)})"
+    return (question.id, state, when, asked.principal, Path(asked.notebook).name, cell, about(question.asked))
 
 
 def standing(inbox: Inbox, question: Question) -> str:
@@ -67,4 +59,4 @@ def _span(seconds: float) -> str:
     seconds = max(0, round(seconds))
     if seconds < 120:
         return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{round(seconds / 3600)} h"

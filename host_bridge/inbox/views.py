@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from typing import Any
 
 import msgspec
 
+from host_bridge.control import Asked
 from host_bridge.inbox.folder import Inbox
 from host_bridge.inbox.question import NOES, Question, QuestionState, clock_time
 
+SUBJECT_CHARACTERS = 80
 _SHOWN_FIELDS = (
     "tool",
     "shown",
@@ -67,6 +70,14 @@ def is_open(inbox: Inbox, question: Question) -> bool:
     """Whether somebody has to do something about a question: answer it, or run it again."""
     pending = question.state(inbox.now()) is QuestionState.PENDING
     return pending or bool(resume_command(inbox, question))
+
+
+def about(asked: Asked) -> str:
+    """Say in a few words what is asked: the tool, and what its first argument is. Somebody else's text: escape it."""
+    subject = next(iter(asked.shown.values()), "")
+    text = subject if isinstance(subject, str) else json.dumps(subject, ensure_ascii=False, default=repr)
+    shown = text if len(text) <= SUBJECT_CHARACTERS else f"{text[: SUBJECT_CHARACTERS - 1]}…"
+    return f"{asked.tool}({shown})"
 
 
 def user_name() -> str:

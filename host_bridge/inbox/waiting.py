@@ -20,6 +20,7 @@ from host_bridge.inbox.folder import Inbox
 from host_bridge.inbox.owner import BEAT_SECONDS, this_process
 from host_bridge.inbox.presenting import presentable
 from host_bridge.inbox.question import Question, RunFacts, is_meant
+from host_bridge.inbox.views import about
 from host_bridge.policy.display import one_line
 from host_bridge.provisioning.callbacks import APPLICATION
 from host_bridge.provisioning.options import ListeningPrompter, Prompter
@@ -151,9 +152,9 @@ class InboxPrompter:
 
     def _notice(self, question: Question) -> str:
         asked = question.asked
+        cell = "" if asked.cell_index is None else f", cell {asked.cell_index}"
         return (
-            f"waiting for a person: may {one_line(asked.tool)} be called"
-            f"{'' if asked.cell_index is None else f' by cell {asked.cell_index}'}?\n"
+            f"waiting for a person{cell}: {one_line(about(asked))}\n"
             f"  hermes-runtime approvals show {question.id}\n"
             f"  hermes-runtime approvals answer {question.id} yes|no"
         )

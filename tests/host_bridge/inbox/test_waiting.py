@@ -87,6 +87,7 @@ def test_the_call_gets_the_answer_somebody_gave_in_the_inbox(inbox: Inbox) -> No
     inbox.answer(question.id, Answer(answer="run", by="ada (command line)"))
 
     assert asking.answer() == Answer(question_id=asked().question_id, answer="run", by="ada (command line)")
+    assert told[0].splitlines()[0] == "waiting for a person, cell 3: terminal(git push origin main)"
     assert f"hermes-runtime approvals answer {question.id} yes|no" in told[0]
     with pytest.raises(QuestionSettledError, match="has used it"):
         inbox.take(question.id, by="another run")
