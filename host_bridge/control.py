@@ -40,6 +40,19 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hosts: tuple[str, ...] = ()
 
 
+class TapeFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that goes wrong in a replay: the first call from this place of the notebook.
+
+    Attributes:
+        kind: `"timeout"`, `"denied"`, `"provider"` (an error of its) or `"truncated"`.
+    """
+
+    cell_index: int
+    line: int
+    tool: str
+    kind: str
+
+
 class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a session does with tapes (`host_bridge.tape`).
 
@@ -49,6 +62,7 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         earlier: The tape of an earlier run, to answer calls from; empty for none.
         mode: `"record"`; `"replay"` answers calls from the earlier tape; `"resume"` continues it.
         plan: With `apply`, the plan whose effects alone may be done. With the mode `plan`, what acts is simulated.
+        fault: With `replay`, what goes wrong.
         live_from: With `resume`, the cell whose calls are made in earnest where the earlier tape doesn't have them.
         on_miss: What a replay does with a call that isn't on the tape: `"error"`, or `"live"` to make it.
         on_unknown: What a resumed run does about a call that may or may not have been made: `"ask"`, `"skip"`, `"redo"` or
@@ -60,6 +74,7 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     earlier: str = ""
     mode: Literal["record", "replay", "resume", "plan", "apply"] = "record"
     plan: str = ""
+    fault: TapeFault | None = None
     live_from: int = 0
     on_miss: Literal["error", "live"] = "error"
     on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"

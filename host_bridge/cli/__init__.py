@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run",
     "runs": "runs",
     "undo": "runs",
+    "faults": "faults",
     "inspect": "notebooks",
     "collect": "notebooks",
     "validate": "notebooks",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from host_bridge.control import TapeOrders
+from host_bridge.control import TapeFault, TapeOrders
 from host_bridge.errors import TapeBusyError, TapeError
 from host_bridge.executor.report import RunReport
 from host_bridge.runs import index
@@ -53,7 +53,13 @@ class EarlierRun:
             )
 
 
-def replayed(path: str, facts: Mapping[str, Any], report: RunReport, on_miss: Literal["error", "live"]) -> EarlierRun:
+def replayed(
+    path: str,
+    facts: Mapping[str, Any],
+    report: RunReport,
+    on_miss: Literal["error", "live"],
+    fault: TapeFault | None = None,
+) -> EarlierRun:
     """Give the orders for a replay.
 
     Raises:
@@ -66,7 +72,7 @@ def replayed(path: str, facts: Mapping[str, Any], report: RunReport, on_miss: Li
         report.warn("the notebook has changed since the tape was made")
     if changed := _changed_parameters(earlier, facts):
         report.warn(f"the tape was made with other parameters: {', '.join(changed)}")
-    orders = TapeOrders(mode="replay", earlier=tape, on_miss=on_miss)
+    orders = TapeOrders(mode="replay", earlier=tape, on_miss=on_miss, fault=fault)
     return EarlierRun(orders, str(earlier.get("run_id", "")))
 
 

@@ -22,6 +22,7 @@ from host_bridge.executor.stopping import StopRequest, signals_stop
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+    from host_bridge.control import TapeFault
     from host_bridge.executor.comparison import NotebookDifference
     from host_bridge.executor.merging import Merge
     from host_bridge.executor.validation import Validation
@@ -71,6 +72,7 @@ class RunOptions:
             `"skip"` it, `"redo"` it, or `"fail"`.
         plan: Try the run: what looks is done, what acts is simulated, and the effects it would have are written here.
         apply: A plan to do: nothing else is done, and nothing at all if the run would do something else.
+        fault: With `replay`, something that goes wrong once: see `host_bridge.executor.faults`.
         progress: True shows papermill's progress bar; a function is told of each cell's start and end.
         log_output: Send outputs to the logger `papermill`.
         stdout_file: Gets what cells print.
@@ -111,6 +113,7 @@ class RunOptions:
     on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"
     plan: Path = ""
     apply: Path = ""
+    fault: TapeFault | None = None
     progress: bool | Callable[[CellProgress], None] = False
     log_output: bool = False
     stdout_file: TextIO | None = None

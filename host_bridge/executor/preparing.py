@@ -196,7 +196,7 @@ class Preparation:
         if options.apply:
             self._earlier = EarlierRun(TapeOrders(mode="apply", plan=os.path.abspath(options.apply)))  # noqa: PTH100
         if options.replay:
-            self._earlier = replayed(os.fspath(options.replay), facts, self._report, options.on_miss)
+            self._earlier = replayed(os.fspath(options.replay), facts, self._report, options.on_miss, options.fault)
         elif options.resume:
             self._earlier = resumed(options.resume, facts, self._report, options.on_unknown)
             self._notebook = self._prepared_notebook()

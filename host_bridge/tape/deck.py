@@ -20,6 +20,7 @@ from host_bridge.errors import CallError, RecordError, TapeError
 from host_bridge.policy.model import Decision, Effect
 from host_bridge.tape.answers import RecordedCall, Refusal
 from host_bridge.tape.effects import Effects
+from host_bridge.tape.faults import FaultSource, FaultyCall
 from host_bridge.tape.format import canonical_json, sha256
 from host_bridge.tape.matching import Divergence, Matcher, Question, shown_call
 from host_bridge.tape.plan import PlanGuard, read_plan
@@ -74,6 +75,7 @@ class Deck:
         self._recorder: Recorder | None = None
         self._rehearsal: Rehearsal | None = None
         self._lock = threading.Lock()
+        self._faults = FaultSource(orders.fault) if orders.fault is not None else None
         self._guard = PlanGuard(read_plan(orders.plan)) if orders.plan else None
         self.divergences: list[str] = []
         facts = {
@@ -109,8 +111,11 @@ class Deck:
         question = self._question(call, bulk)
         origin, replaces, answer = "live", None, None
         if self._matcher is not None:
-            found = self._matcher.take(question, any_line=self._is_live(question))
-            origin, replaces, answer = self._judge(call, question, found)
+            if self._faults is not None and (kind := self._faults.take(question)):
+                origin, replaces, answer = self._fail(call, question, kind)
+            else:
+                found = self._matcher.take(question, any_line=self._is_live(question))
+                origin, replaces, answer = self._judge(call, question, found)
         if self._recorder is not None and origin:
             call.recording = Recording(
                 self._recorder, question, call.call_id, self._occurrence(question), origin=origin, replaces=replaces
@@ -253,6 +258,16 @@ class Deck:
         resumes = self._orders.mode == "resume"
         return resumes and (question.cell_index is None or question.cell_index >= self._orders.live_from)
 
+    def _fail(self, call: TapedCall, question: Question, kind: str) -> tuple[str, int | None, Call | None]:
+        """Have a call go wrong, once: the tape's answer stays for whoever calls again."""
+        assert self._earlier is not None
+        assert self._matcher is not None
+        found = self._matcher.take(question)
+        if isinstance(found, Divergence) or found.outcome is None:
+            return self._judge(call, question, found)
+        self._matcher.put_back(found)
+        return "tape", None, FaultyCall(RecordedCall(self._earlier, found, has_upload=False), kind)
+
     def _judge(
         self, call: TapedCall, question: Question, found: Recorded | Divergence
     ) -> tuple[str, int | None, Call | None]:
@@ -278,7 +293,7 @@ class Deck:
         return self._refuse(question, str(divergence))
 
     def _refuse(self, question: Question, message: str) -> tuple[str, int | None, Call | None]:
-        if len(self.divergences) < MAX_DIVERGENCES:
+        if self._faults is None and len(self.divergences) < MAX_DIVERGENCES:
             self.divergences.append(message)
         refusal = Refusal(message, {"arguments": question.arguments}, remedy="--on-miss live")
         return ("tape" if self._orders.mode == "replay" else ""), None, refusal

@@ -105,6 +105,12 @@ class Matcher:
         del self._cells[cell][found.row.seq]
         return found
 
+    def put_back(self, found: Recorded) -> None:
+        """Have a call be found once more."""
+        row = found.row
+        self._exact.setdefault((row.cell_index, row.line, row.arguments_digest), collections.deque()).appendleft(found)
+        self._cells.setdefault(row.cell_index, {})[row.seq] = found
+
     def left(self) -> Iterator[Recorded]:
         """Give the calls that were not found, in the order of the tape."""
         yield from sorted(
