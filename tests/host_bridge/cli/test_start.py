@@ -58,7 +58,7 @@ def test_each_shell_gets_its_completion(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "number", "completions"),
     [
-        ("hermes-runtime ru", 1, {"run"}),
+        ("hermes-runtime ru", 1, {"run", "runs"}),
         ("hermes-runtime policy ex", 2, {"explain"}),
         ("hermes-runtime run --pro", 2, {"--profile", "--progress"}),
     ],
