@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from host_bridge.control import Answer, Asked, CallSettled
 from host_bridge.executor.stopping import BY_PERSON, StopRequest
 from host_bridge.policy.display import one_line
-from host_bridge.provisioning.options import CallListener, ListeningPrompter, Prompter
+from host_bridge.provisioning.options import CallListener, LaunchOptions, ListeningPrompter, Prompter
 
 STOPPED = "session:stopped"
 """The rule id of a call that was denied because a person stopped the run (`approvals.desk`)."""
@@ -42,6 +43,16 @@ class NotebookPrompter:
             return ""
         lines = self._source(asked.cell_index).split("\n")
         return one_line(lines[asked.line - 1].strip()) if asked.line <= len(lines) else ""
+
+
+def at_the_notebook(launch: LaunchOptions, stop: StopRequest, sources: Sequence[str]) -> LaunchOptions:
+    """Give a launch whose questions show their lines, and whose run ends when a person says so."""
+
+    def source(index: int) -> str:
+        return sources[index] if 0 <= index < len(sources) else ""
+
+    prompter = None if launch.prompter is None else NotebookPrompter(launch.prompter, source)
+    return dataclasses.replace(launch, prompter=prompter, on_call=stopping_listener(stop, launch.on_call))
 
 
 def stopping_listener(stop: StopRequest, further: CallListener | None) -> CallListener:

@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from papermill.log import logger
 
 from host_bridge.errors import HostBridgeError, OutputError
+from host_bridge.executor.asking import at_the_notebook
 from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.injection import place_of_parameters, take_over
@@ -195,7 +196,7 @@ def _run_cells(record: RunRecord, kernel_name: str, setup: RunSetup, stop: StopR
         launch = setup.launch
         if launch is not None:  # papermill's: nobody sits there, or papermill would not know
             questions = papermill_questions(launch, stop, logger.warning)
-            launch = questions.added_to(launch, setup.clock)
+            launch = at_the_notebook(questions.added_to(launch, setup.clock), stop, record.sources)
         kernel = RunningKernel.start(kernel_name, cwd=setup.cwd, launch=launch, **setup.start_options)
     try:
         NotebookRun(record, setup.settings, kernel=kernel, clock=setup.clock, stop=stop).execute()

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import pytest
 from kernel_machine import Machine
 from notebook_runs import save
 
@@ -132,10 +133,11 @@ def test_a_service_that_is_restarted_leaves_its_question_and_is_taken_up_again(m
     assert (machine.workspace / "made").exists()
 
 
-def test_papermill_waits_too_where_that_is_configured(machine: Machine) -> None:
+@pytest.mark.parametrize("answer", ["once", "stop"])
+def test_papermill_waits_too_where_that_is_configured(machine: Machine, answer: str) -> None:
     machine.configure('[approvals]\nheadless = "park"\n')
     (machine.workspace / "hermes.toml").write_text('version = 1\n[rules]\nask = ["list_files"]\n')
-    save(machine.workspace / "in.ipynb", "len(hermes.list_files('.'))")
+    save(machine.workspace / "in.ipynb", "try:\n    hermes.list_files('.')\nexcept PermissionError:\n    pass")
     process = subprocess.Popen(
         [str(Path(PROGRAM).with_name("papermill")), "--engine", "hermes", "-k", "hermes", "in.ipynb", "out.ipynb"],
         stdin=subprocess.DEVNULL,
@@ -145,12 +147,15 @@ def test_papermill_waits_too_where_that_is_configured(machine: Machine) -> None:
     )
     question = wait_for_question(process)
 
-    Inbox().answer(question.id, Answer(answer="once", by="ada"))
+    Inbox().answer(question.id, Answer(answer=answer, by="ada"))
     _, said = process.communicate(timeout=SECONDS)
 
-    assert process.returncode == 0, said
+    assert (process.returncode == 0) == (answer == "once"), said
     assert f"approvals answer {question.id} yes|no" in said
     assert (question.parked, question.asked.tool) == (True, "list_files")
+    assert question.asked.source_line == "hermes.list_files('.')"
+    status = nbformat.read(machine.workspace / "out.ipynb", as_version=4).metadata.hermes.run.status
+    assert status == ("succeeded" if answer == "once" else "cancelled")
 
 
 def test_a_question_at_a_terminal_can_be_answered_over_http(machine: Machine) -> None:
