@@ -55,7 +55,7 @@ class Server:
     def token(self) -> str:
         return self.told.strip().partition("token=")[2]
 
-    def ask(self, seconds: float = 90.0, **fields: Any) -> Question:
+    def ask(self, seconds: float = 3600.0, **fields: Any) -> Question:
         return self.inbox.ask(asked(**fields), this_process(), seconds=seconds)
 
     def connect(self) -> http.client.HTTPConnection:
@@ -172,7 +172,7 @@ def test_questions_are_read_and_answered(server: Server) -> None:
 
 def test_a_yes_nobody_was_there_to_hear_names_the_command_that_makes_use_of_it(server: Server) -> None:
     dead = msgspec.structs.replace(this_process(), process=ProcessIdentity(1, "1"))
-    allows, denies = (server.inbox.ask(asked(), dead, seconds=90) for _ in range(2))
+    allows, denies = (server.inbox.ask(asked(), dead, seconds=3600) for _ in range(2))
 
     allowed = server.request("POST", f"/api/questions/{allows.id}/answer", {"answer": "once"})[1]
     denied = server.request("POST", f"/api/questions/{denies.id}/answer", {"answer": "no"})[1]
@@ -196,20 +196,22 @@ def test_events_begin_with_what_waits_and_go_on_with_what_changes(
     assert first["event"] == "snapshot"
     assert waiting.id in [one["id"] for one in first["data"]["questions"]]
 
-    asked_now = server.ask(seconds=2.0)
+    asked_now = server.ask()
     event = listener.next()
     assert (event["event"], event["data"]["id"]) == ("question", asked_now.id)
     server.inbox.answer(waiting.id, no())
     event = listener.next()
     assert (event["event"], event["data"]["id"], event["data"]["outcome"]["answer"]) == ("answered", waiting.id, "no")
-    event = listener.next()
-    assert (event["event"], event["data"]["id"]) == ("expired", asked_now.id), "no file changed, and it is told"
+    short = server.ask(seconds=1.0)
+    while (event := listener.next())["event"] == "question":  # unless the machine was too busy to see it wait
+        assert event["data"]["id"] == short.id
+    assert (event["event"], event["data"]["id"]) == ("expired", short.id), "no file changed, and it is told"
     withdrawn = server.ask()
     assert listener.next()["event"] == "question"
     server.inbox.withdraw(withdrawn.id, "the call has ended")
     assert listener.next()["event"] == "withdrawn"
     dead = msgspec.structs.replace(this_process(), process=ProcessIdentity(1, "1"))
-    orphan = server.inbox.ask(asked(), dead, seconds=90)
+    orphan = server.inbox.ask(asked(), dead, seconds=3600)
     event = listener.next()
     assert (event["event"], event["data"]["id"]) == ("orphaned", orphan.id)
 
