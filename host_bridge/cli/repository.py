@@ -51,6 +51,9 @@ def init_repo_command(folder: str, check: bool, remove: bool, as_json: bool) -> 
         print_json({"repository": str(git.folder), "done": [step.what for step in steps]})
     else:
         click.echo("\n".join(plain(step.what) for step in steps) or "nothing to do")
+    if not remove:
+        for problem in check_repository(git).problems:  # notebooks that were there before
+            print_note(f"note: {plain(problem)}")
 
 
 @click.command("strip")

@@ -16,6 +16,7 @@ from host_bridge.repository.git import Git
 from host_bridge.repository.setup import NAME, steps_to_set_up
 
 _ATTRIBUTES = ("filter", "diff", "merge")
+_UNSET_FOR_RUNS = ("filter", "merge")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _filtered(git: Git, paths: list[str], problems: list[str]) -> Iterator[str]:
     for path, attribute, value in zip(listed[0::3], listed[1::3], listed[2::3], strict=False):
         if attribute == "filter" and value == NAME:
             yield path
-        elif value not in (NAME, "unspecified") and not (attribute == "filter" and value == "unset"):
+        elif value not in (NAME, "unspecified") and not (attribute in _UNSET_FOR_RUNS and value == "unset"):
             problems.append(f"{path}: another line of .gitattributes sets {attribute}={value}")
 
 

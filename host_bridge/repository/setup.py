@@ -27,8 +27,8 @@ ATTRIBUTES_FILE = ".gitattributes"
 HOOKS_FILE = ".pre-commit-config.yaml"
 ATTRIBUTES = f"""\
 *.ipynb filter={NAME} diff={NAME} merge={NAME}
-# Executed notebooks are evidence: they are kept whole.
-**/runs/**/*.ipynb -filter
+# Executed notebooks are evidence: they are kept whole, and two runs are never made into one.
+**/runs/**/*.ipynb -filter -merge
 """
 _HOOK = """\
 - repo: local

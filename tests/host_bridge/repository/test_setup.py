@@ -87,6 +87,19 @@ def test_branches_that_change_one_line_conflict_in_that_cell(
     assert "report.ipynb: cell c0 has an unresolved conflict" in capsys.readouterr().out
 
 
+def test_two_runs_are_never_made_into_one(ready: Repository) -> None:
+    for branch, secret in (("other", "theirs"), ("main", "ours")):
+        ready.git("checkout", "-q", *(["-b"] if branch == "other" else []), branch)
+        notebook = nbformat.read(ready.folder / "runs/report.ipynb", as_version=4)
+        notebook.cells[0].outputs[0].text = f"{secret}\n"
+        nbformat.write(notebook, ready.folder / "runs/report.ipynb")
+        ready.commit(f"Run {branch}")
+    before = (ready.folder / "runs/report.ipynb").read_bytes()
+    assert ready.try_git("merge", "other").returncode == 1
+    assert ready.git("status", "--porcelain") == "UU runs/report.ipynb\n"
+    assert (ready.folder / "runs/report.ipynb").read_bytes() == before
+
+
 def test_what_is_no_notebook_is_not_committed(ready: Repository) -> None:
     (ready.folder / "report.ipynb").write_text("no notebook")
     done = ready.try_git("add", "report.ipynb")
@@ -102,7 +115,7 @@ def test_check_tells_what_is_committed_and_not_clean(
     assert main(["init-repo", str(repository.folder), "--check"]) == 1
     assert "to do: write .gitattributes" in capsys.readouterr().out
     assert main(["init-repo", str(repository.folder)]) == 0
-    capsys.readouterr()
+    assert "note: report.ipynb: committed with outputs" in capsys.readouterr().err
     assert main(["init-repo", str(repository.folder), "--check", "--json"]) == 1
     [problem] = json.loads(capsys.readouterr().out)["problems"]
     assert problem.startswith("report.ipynb: committed with outputs")
