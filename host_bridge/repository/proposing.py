@@ -5,7 +5,8 @@
     run       it, there
     compare   with the base: as written, and as executed
     check     the notebook, and the outputs it promises
-    push      the branch, with the executed notebook below `runs/`
+    record    the executed notebook, below `runs/`, on the branch
+    push      the branch
     open      the pull request, or update the one that is open
 
 A step that fails ends it; what was committed stays on the branch, and that is said. Doing it again goes on from there.
@@ -124,19 +125,20 @@ class Proposal:
         with self._step("locate"):
             base, start = self._revisions()
         with contextlib.ExitStack() as stack:
+            # What comes of a run lies where its kernel can't put anything else in its place.
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="propose-")))
             with self._step("commit"):
                 tree = stack.enter_context(worktree(self.git, start))
-                title = self._commit(tree, base)
+                title, written = self._commit(tree, base, work / "notebook.ipynb")
             with self._step("run"):
-                run = self._run(tree)
+                run = self._run(tree, work / "run.ipynb")
             with self._step("compare"):
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="base-")))
-                changes, runs, executed = self._compare(tree, base, folder / "run.ipynb")
+                changes, runs, executed = self._compare(base, work)
             with self._step("check"):
-                checks = self._check(tree, executed)
+                checks = self._check(work / "notebook.ipynb", executed)
             body = proposal_text(self._path, changes, runs, run=run, checks=checks, reproduce=self._commands())
-            with self._step("commit"):
-                commit = self._commit_record(tree)
+            with self._step("record"):
+                commit = self._record_run(written, work / "run.ipynb")
         proposed = Proposed(self.branch, commit, title, body, run)
         if forge is None:
             return proposed
@@ -186,44 +188,61 @@ class Proposal:
 
     # commit ------------------------------------------------------------------------------------------------------------
 
-    def _commit(self, tree: Git, base: str) -> str:
-        """Commit the notebook as it is written, and give the proposal's title."""
+    def _commit(self, tree: Git, base: str, copy: Path) -> tuple[str, str]:
+        """Commit the notebook as it is written, and give the proposal's title and the commit. The repository's hooks run."""
         from host_bridge.executor.stripping import strip_text
 
         text = strip_text(self._source.read_text(encoding="utf-8"), self._path)
-        if self.git.show(base, self._path) == text:
+        before = self.git.show(base, self._path)
+        if before == text:
             raise GitError(f"there is nothing to propose: {self._path} is what {self._options.base} has")
         target = tree.folder / self._path
+        if target.resolve() != tree.folder.resolve() / self._path:
+            raise GitError(f"{self._path} lies behind a link in {self._options.base}; settle that first")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        title = self._options.title or f"{'Change' if self.git.show(base, self._path) else 'Add'} {self._path}"
-        self._record_commit(tree, title, self._path)
-        return title
+        for path in (target, copy):
+            path.write_text(text, encoding="utf-8")
+        title = self._options.title or f"{'Add' if before is None else 'Change'} {self._path}"
+        tree.run("add", "--force", "--", self._path)
+        if tree.run("diff", "--cached", "--quiet", check=False).returncode != 0:
+            tree.run("commit", "--quiet", "-m", title)
+        commit = tree.text("rev-parse", "HEAD")
+        self._keep(commit)
+        return title, commit
 
-    def _commit_record(self, tree: Git) -> str:
-        tape = self._tape
-        files = (self._record, tape) if self._options.keep_tape and (tree.folder / tape).is_file() else (self._record,)
-        self._record_commit(tree, f"Record a run of {self._path}", *files)
-        return tree.text("rev-parse", "HEAD")
+    def _record_run(self, parent: str, executed: Path) -> str:
+        """Commit the executed notebook, and its tape if that is wanted.
+
+        Not in the working tree: a kernel had it, and git would run hooks, filters and settings that it may have left there.
+        """
+        files = {self._record: executed}
+        tape = executed.with_suffix(".tape")
+        if self._options.keep_tape and tape.is_file():
+            files[self._tape] = tape
+        with tempfile.TemporaryDirectory(prefix="index-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            self.git.run("read-tree", parent, environment=index)
+            for name, path in files.items():
+                blob = self.git.text("hash-object", "-w", "--no-filters", "--", str(path))
+                self.git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", environment=index)
+            made = self.git.run("write-tree", environment=index).stdout.strip()
+        commit = self.git.text("commit-tree", "-p", parent, "-m", f"Record a run of {self._path}", made)
+        self._keep(commit)
+        return commit
+
+    def _keep(self, commit: str) -> None:
+        """Have the branch lead to a commit."""
+        if not self._options.dry_run:
+            self.git.run("update-ref", f"refs/heads/{self.branch}", commit)
+            self._kept = self.branch
 
     @property
     def _tape(self) -> str:
         return f"{self._record.removesuffix('.ipynb')}.tape"
 
-    def _record_commit(self, tree: Git, message: str, *paths: str) -> None:
-        """Commit some files, and have the branch lead there."""
-        tree.run("add", "--force", "--", *paths)
-        if tree.run("diff", "--cached", "--quiet", check=False).returncode != 0:
-            tree.run("commit", "--quiet", "-m", message)
-        if not self._options.dry_run:
-            self.git.run("update-ref", f"refs/heads/{self.branch}", tree.text("rev-parse", "HEAD"))
-            self._kept = self.branch
-
     # run ---------------------------------------------------------------------------------------------------------------
 
-    def _run(self, tree: Git) -> dict[str, Any]:
-        output = tree.folder / self._record
-        output.parent.mkdir(parents=True, exist_ok=True)
+    def _run(self, tree: Git, output: Path) -> dict[str, Any]:
         result = self._execute(tree, output)
         if result["state"] != "succeeded":
             failed = result["failed_cell"]
@@ -263,21 +282,16 @@ class Proposal:
 
     # compare and check -------------------------------------------------------------------------------------------------
 
-    def _compare(self, tree: Git, base: str, base_run: Path) -> tuple[Any, Any, NotebookNode]:
-        """Compare with the base, as written and as executed.
-
-        Args:
-            tree: The working tree, where the run has been recorded.
-            base: The base's commit.
-            base_run: Where to put the base's executed version.
-        """
+    def _compare(self, base: str, work: Path) -> tuple[Any, Any, NotebookNode]:
+        """Compare with the base, as written and as executed."""
         from nbformat.v4 import new_notebook
 
         from host_bridge.executor.changes import summarise
         from host_bridge.executor.notebooks import parse_notebook, read_notebook
         from host_bridge.executor.taped_changes import find_tape
 
-        after, executed = read_notebook(tree.folder / self._path), read_notebook(tree.folder / self._record)
+        run, base_run = work / "run.ipynb", work / "base.ipynb"
+        after, executed = read_notebook(work / "notebook.ipynb"), read_notebook(run)
         text = self.git.show(base, self._path)
         if text is None:
             return summarise(new_notebook(), after), None, executed
@@ -287,19 +301,20 @@ class Proposal:
         elif not self._run_base(base, base_run):
             return changes, None, executed
         recorded = read_notebook(base_run)
-        tapes = (find_tape(base_run, recorded), find_tape(tree.folder / self._record, executed))
+        tapes = (find_tape(base_run, recorded), find_tape(run, executed))
         return changes, summarise(recorded, executed, tapes), executed
 
-    def _check(self, tree: Git, executed: NotebookNode) -> str:
+    def _check(self, notebook: Path, executed: NotebookNode) -> str:
         from host_bridge.executor.validation import validate_executed
 
-        found = validate_executed(tree.folder / self._path, executed, nbval=self._options.nbval)
+        found = validate_executed(notebook, executed, nbval=self._options.nbval)
         if not found:
             raise ProposalError("; ".join(found.problems), step="check")
-        compared = (
-            f", {len(found.cells)} cells compared by nbval's rules ({self._options.nbval})" if found.cells else ""
+        if not found.cells:
+            return "The notebook is valid."
+        return (
+            f"The notebook is valid, and {len(found.cells)} code cells are as nbval's rules want them ({found.nbval})."
         )
-        return f"The notebook is valid{compared}."
 
     def _commands(self) -> Iterator[str]:
         yield f"git fetch {shlex.quote(self._options.remote)} {shlex.quote(self.branch)} && git checkout FETCH_HEAD"

@@ -246,3 +246,42 @@ def test_a_dry_run_leaves_nothing_and_prints_the_text(
     ]
     assert on_remote(project) == ""
     assert forge.requests == []
+
+
+@pytest.mark.slow
+def test_what_a_kernel_leaves_in_the_working_tree_is_neither_run_nor_proposed(
+    project: Repository, forge: ForgeServer, machine: Machine
+) -> None:
+    hooks = project.folder / ".githooks"
+    hooks.mkdir()
+    (hooks / "pre-commit").write_text("#!/bin/sh\nexit 0\n")
+    (hooks / "pre-commit").chmod(0o755)
+    project.git("config", "core.hooksPath", ".githooks")
+    project.git("restore", "--staged", "notes.txt")
+    project.git("add", ".githooks")
+    project.git("commit", "-q", "-m", "Hooks")
+    project.git("push", "-q", "origin", "main")
+    marker = machine.workspace / "ran"
+    attack = (
+        "import os, pathlib\n"
+        f"for name in ('pre-commit', 'post-commit', 'post-index-change', 'reference-transaction'):\n"
+        f"    path = pathlib.Path('.githooks', name)\n"
+        f"    path.write_text('#!/bin/sh\\ntouch {marker}\\n')\n"
+        "    path.chmod(0o755)\n"
+        "pathlib.Path('.gitattributes').write_text('* filter=evil')\n"
+        "os.makedirs('runs/reports', exist_ok=True)\n"
+        "os.symlink('/etc/passwd', 'runs/reports/check.ipynb')\n"
+        "assert score > threshold"
+    )
+    write(project, check=attack)
+
+    assert propose(project, forge) == 0
+
+    assert not marker.exists()
+    commit = on_remote(project)
+    assert project.git("diff", "--name-only", "origin/main", commit).split() == [
+        "reports/check.ipynb",
+        "runs/reports/check.ipynb",
+    ]
+    assert project.git("ls-tree", commit, "runs/reports/check.ipynb").startswith("100644 ")
+    assert "root:" not in project.git("show", f"{commit}:runs/reports/check.ipynb")
