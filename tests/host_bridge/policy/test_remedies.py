@@ -302,3 +302,53 @@ def test_an_agents_name_is_quoted(tmp_path):
 def test_a_remedy_is_short_enough_to_be_read():
     for line in ["rm " + "x" * 5000, "; ".join(f"rm {n} " * 8 for n in range(32))]:
         assert len(decide(loaded({}), AccessRequest("a", "terminal", resources(line, "/ws"))).remedy) <= 1000
+
+
+RULES = [
+    "read_file",
+    "read_file(./private/**)",
+    "read_file(./data/*)",
+    "search_files(./**)",
+    "write_file(./**)",
+    "patch",
+]
+RULES += ["terminal", "terminal(git status *)", "terminal(git push *)", "terminal(ls)", "web_extract"]
+RULES += ["web_extract(domain:*.python.org)", "web_search", "mine", "process"]
+REQUESTS = [
+    *(("read_file", (path(name),)) for name in ("private/a", "data/x", "x", ".env")),
+    *(("search_files", (path(name),)) for name in ("private", "data")),
+    ("patch", (path("a", Access.WRITE), path("private/b", Access.WRITE))),
+    *(
+        ("terminal", resources(line, "/ws"))
+        for line in ("git push", "git status; git push x", "ls", "echo $x", "rm 'a b'")
+    ),
+    ("web_extract", (UrlResource("https", "docs.python.org", 443, "/"), UrlResource("https", "x.org", 8443, "/"))),
+    ("web_search", (TextResource("x"),)),
+    ("process", (TextResource("kill"),)),
+    ("mine", ()),
+]
+tables = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("allow", "ask", "deny", "ask_unless_allowed"), st.lists(st.sampled_from(RULES), max_size=3)
+    ),
+)
+
+
+def toml(general: dict, for_bot: dict) -> str:
+    def lists(table: dict) -> str:
+        return "".join(f"{clause} = {rules!r}\n" for clause, rules in table.items())
+
+    return f"version = 1\n[rules]\n{lists(general)}[agents.bot.rules]\n{lists(for_bot)}"
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables, tables, tables, tables, st.sampled_from(REQUESTS), st.sampled_from(["bot", "other"]))
+def test_obeying_a_remedy_allows_the_call(user, for_bot, system, project, request, principal):
+    files = {"user": toml(user, for_bot), "system": toml(system, {}), "project": toml(project, {})}
+    asked = AccessRequest(principal, *request)
+    decision = decide(loaded(files), asked)
+    if decision.effect is Effect.ALLOW:
+        assert decision.remedy == ""
+    elif decision.remedy:
+        assert decide(loaded(obeyed(decision.remedy, files)), asked).effect is Effect.ALLOW
