@@ -167,6 +167,8 @@ class Proposal:
             raise GitError(f"there is no branch {options.base!r}, neither at {options.remote!r} nor here")
         local = self._commit_of(f"refs/heads/{self.branch}")
         remote = self._commit_of(f"refs/remotes/{options.remote}/{self.branch}")
+        if has_remote and remote and not self.git.text("ls-remote", options.remote, f"refs/heads/{self.branch}"):
+            remote = ""  # deleted there, and remembered here
         checked_out = self.git.text("worktree", "list", "--porcelain").splitlines()
         if f"branch refs/heads/{self.branch}" in checked_out:
             raise GitError(f"the branch {self.branch} is checked out; leave it, or name another")
@@ -177,7 +179,9 @@ class Proposal:
                 raise GitError(
                     f"the branch {self.branch} here and at {options.remote} have gone different ways; settle that first"
                 )
-        return base, remote or local or base
+        start = remote or local or base
+        # What was merged is over: the next proposal of the same name begins where the base is now.
+        return base, base if self._is_ancestor(start, base) else start
 
     def _commit_of(self, reference: str) -> str:
         done = self.git.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}", check=False)

@@ -142,6 +142,16 @@ def test_a_threshold_is_changed_proposed_proposed_again_and_reviewed(
     [(number, comment)] = forge.comments
     assert number == 1
     assert "## `reports/check.ipynb`" in comment
+
+    # It is merged, and the base moves on; the next proposal begins there, and is compared with the run recorded there.
+    moved = project.git("commit-tree", "-p", second, "-m", "Go on", f"{second}^{{tree}}").strip()
+    project.git("push", "-q", "origin", f"{moved}:refs/heads/main")
+    forge.pulls.clear()
+    edit(project, 0.66)
+    assert propose(project, forge) == 0
+    third = on_remote(project)
+    assert project.git("rev-list", f"{moved}..{third}").count("\n") == 2
+    assert "No recorded result changed." in forge.pulls[1]["body"]
     machine.wait_until_clean()
 
 
