@@ -19,7 +19,7 @@ from hermes_protocol.messages import MAX_TIMEOUT_SECONDS
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.ledger import Ledger, RuleBook, Settlement
 from host_bridge.approvals.patterns import suggested_rule
-from host_bridge.approvals.questions import MAX_WAITING, FullError, Question, Questions
+from host_bridge.approvals.questions import LONE_SECONDS, MAX_WAITING, QUIET_SECONDS, FullError, Question, Questions
 from host_bridge.approvals.targets import targets_of
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import AnswerUnused, QuestionAnswered
@@ -31,6 +31,7 @@ from host_bridge.policy.model import Decision, Effect
 from host_bridge.sessions import SessionState
 
 MAX_ATTEMPTS = 3  # answers to one question that can't be used; then it is a no
+TOLD_SECONDS = 1.0  # less than that a kernel waits anyway, for a reply that is under way
 STOPPED = "session:stopped"
 """The rule id of every call after a person stopped the run."""
 
@@ -120,15 +121,13 @@ class Desk:
                 return decision
             now = self._now()
             try:
-                self._questions.join(asked, now, at_once=not self._is_busy())
+                quiet_seconds = QUIET_SECONDS if self._is_busy() else LONE_SECONDS
+                self._questions.join(asked, now, quiet_seconds=quiet_seconds)
             except FullError as full:
                 return _denial(asked, "full", f"{asked.reason}; {full}")
-            self._waiting[call.call_id] = _Waiting(call, asked, resume, now)
+            waiting = self._waiting[call.call_id] = _Waiting(call, asked, resume, now)
+            self._give_time(waiting, self._questions.turn_seconds)
         self._show_due()
-        with self._lock:
-            waiting = self._waiting.get(call.call_id)
-            if waiting is not None and not waiting.given:
-                self._give_time(waiting, self._questions.turn_seconds)
         call.on_end(lambda: self._leave(call.call_id))
         self._line.wake()
         return None
@@ -248,7 +247,8 @@ class Desk:
             return f"the call can't be shown to a person: {error}"
         if not problem:
             for call_id in question.calls:
-                self._give_time(self._waiting[call_id], self._config.ask_timeout_seconds)
+                waiting = self._waiting[call_id]
+                self._give_time(waiting, now - waiting.since + self._config.ask_timeout_seconds - waiting.given)
         return ""
 
     # answers -----------------------------------------------------------------------------------------------------------
@@ -371,9 +371,12 @@ class Desk:
 
     def _give_time(self, waiting: _Waiting, seconds: float) -> None:
         seconds = min(seconds, MAX_TIMEOUT_SECONDS)
+        if seconds <= 0:
+            return
         waiting.given += seconds
         waiting.call.extend(seconds)
-        self._line.send_pending(waiting.call, seconds, "waiting for a person's permission")
+        if seconds >= TOLD_SECONDS:
+            self._line.send_pending(waiting.call, seconds, "waiting for a person's permission")
 
     def _take_up(self, settled: Iterable[tuple[AskedCall, Decision]]) -> None:
         for asked, decision in settled:

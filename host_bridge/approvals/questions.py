@@ -22,6 +22,7 @@ MAX_OPEN = 16  # questions a person has before them; the others wait for their t
 MAX_SIBLINGS = 64  # different calls shown in one question…
 MAX_SIBLING_BYTES = 2**20  # …and what their arguments may come to
 QUIET_SECONDS = 0.1  # since the last call that joined
+LONE_SECONDS = 0.03  # the same while one call is all there is: the first of many is ahead of the others by less
 GATHER_SECONDS = 1.0  # since the first: a person doesn't notice
 
 
@@ -65,7 +66,7 @@ class _Gathering:
     first: float
     last: float
     expires: float
-    at_once: bool
+    quiet_seconds: float
 
 
 class Questions:
@@ -97,24 +98,24 @@ class Questions:
         """How long a call waits at most until it is asked about."""
         return 2 * self._seconds + GATHER_SECONDS
 
-    def join(self, call: AskedCall, now: float, *, at_once: bool) -> None:
+    def join(self, call: AskedCall, now: float, *, quiet_seconds: float) -> None:
         """Have a call wait.
 
         Args:
             call: Waits from now on.
             now: The time.
-            at_once: Whether nothing else can be on its way, so that there is nothing to gather.
+            quiet_seconds: How long nothing may join before its loop is asked about.
 
         Raises:
             FullError: Too many wait; this one doesn't.
         """
         if self.waiting >= self._limit:
             raise FullError(f"{self._limit} calls wait for a person already")
-        self._gather([call], now, at_once=at_once)
+        self._gather([call], now, quiet_seconds)
 
     def requeue(self, calls: Iterable[AskedCall], now: float) -> None:
         """Have calls wait again that an answer left open. They were gathered once, so they needn't be again."""
-        self._gather(calls, now, at_once=True)
+        self._gather(calls, now, 0.0)
 
     def leave(self, call_id: str) -> tuple[bool, Question | None]:
         """Take out a call that waits no longer by itself.
@@ -195,22 +196,23 @@ class Questions:
             self.close(question.question_id)
         return questions, self.take_gathering(lambda _: True)
 
-    def _gather(self, calls: Iterable[AskedCall], now: float, *, at_once: bool) -> None:
+    def _gather(self, calls: Iterable[AskedCall], now: float, quiet_seconds: float) -> None:
         for call in calls:
             loop = self._gathering.get(call.loop)
             if loop is None:
                 expires = now + self.turn_seconds
-                self._gathering[call.loop] = _Gathering({call.call_id: call}, now, now, expires, at_once)
+                self._gathering[call.loop] = _Gathering({call.call_id: call}, now, now, expires, quiet_seconds)
             else:
                 loop.calls[call.call_id] = call
                 loop.last = now
+                loop.quiet_seconds = max(loop.quiet_seconds, quiet_seconds)
 
     def _is_gathered(self, loop: _Gathering, now: float) -> bool:
-        return loop.at_once or now >= self._gathered_at(loop)
+        return now >= self._gathered_at(loop)
 
     @staticmethod
     def _gathered_at(loop: _Gathering) -> float:
-        return min(loop.last + QUIET_SECONDS, loop.first + GATHER_SECONDS)
+        return min(loop.last + loop.quiet_seconds, loop.first + GATHER_SECONDS)
 
     def _freeze(self, key: LoopKey, loop: _Gathering, now: float) -> Question:
         first = next(iter(loop.calls.values()))

@@ -13,6 +13,7 @@ from hermes_protocol.errors import ErrorCode
 from hermes_protocol.messages import ToolRequest
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.desk import MAX_ATTEMPTS, Desk
+from host_bridge.approvals.questions import LONE_SECONDS
 from host_bridge.audit.log import AuditLog
 from host_bridge.calls import RunningCall
 from host_bridge.control import Answer, Asked, Pattern, QuestionOver, SessionConfig
@@ -29,6 +30,7 @@ class Office:
     def __init__(self, folder: Path, **fields) -> None:
         self.rules = fields.pop("rules", None)
         self.seconds = 1000.0
+        self.is_busy = False
         config = SessionConfig(
             **{
                 "session_id": "s",
@@ -96,6 +98,9 @@ class Office:
         decision = self.desk.ask(call, asked, resume)
         if decision is not None:
             resume(decision)
+        elif not self.is_busy:
+            self.seconds += LONE_SECONDS
+            self.desk.tick()
 
     def answer(self, text: str, **fields) -> None:
         """Answer the question asked last."""
@@ -128,6 +133,7 @@ def opened(tmp_path: Path) -> Callable[..., Office]:
 def busy(office: Office) -> Office:
     for _ in range(3):
         office.session.budgets.reserve("terminal")
+    office.is_busy = True
     return office
 
 
@@ -327,9 +333,9 @@ def test_the_time_a_person_takes_is_given_back_exactly(office):
     assert running.deadline >= deadline + 300
     office.seconds += 200
     office.answer("once")
-    assert running.deadline == pytest.approx(deadline + 200)
+    assert running.deadline == pytest.approx(deadline + 200 + LONE_SECONDS)
     assert office.watched == [running]
-    assert running.waited_seconds == 200
+    assert running.waited_seconds == pytest.approx(200 + LONE_SECONDS)
 
 
 # loops -----------------------------------------------------------------------------------------------------------------
@@ -497,10 +503,13 @@ def test_a_question_too_large_to_show_is_a_no(tmp_path, office):
     def refuse(_: Asked | QuestionOver) -> None:
         raise PolicyError("a control message of 20000000 bytes is over the limit")
 
-    desk = Desk(office.session, office.log, send=refuse, line=office)
+    seconds = 0.0
+    desk = Desk(office.session, office.log, send=refuse, line=office, now=lambda: seconds)
     asked = asked_call()
     decided: list[Decision] = []
     assert desk.ask(office.call(asked), asked, decided.append) is None
+    seconds += LONE_SECONDS
+    desk.tick()
     assert [decision.effect for decision in decided] == [Effect.DENY]
 
 

@@ -24,7 +24,7 @@ def only(questions: list[Question]) -> Question:
 def test_a_lone_call_is_asked_about_at_once():
     questions = Questions("s-q", 300)
     call = asked_call()
-    questions.join(call, 0, at_once=True)
+    questions.join(call, 0, quiet_seconds=0)
     question = only(questions.due(0))
     assert (question.question_id, question.asked, question.deadline) == ("s-q1", call, 300)
     assert questions.due(0) == []
@@ -34,7 +34,7 @@ def test_a_loop_gathers_until_it_is_quiet_and_is_one_question():
     questions = Questions("q", 300)
     calls = [asked_call(f"git push origin b{number % 3}") for number in range(9)]
     for number, call in enumerate(calls):
-        questions.join(call, number * 0.01, at_once=False)
+        questions.join(call, number * 0.01, quiet_seconds=QUIET_SECONDS)
     assert questions.due(0.08 + QUIET_SECONDS / 2) == []
     assert questions.next_time(0.1) == pytest.approx(0.08 + QUIET_SECONDS)
     question = only(questions.due(0.081 + QUIET_SECONDS))
@@ -48,17 +48,17 @@ def test_a_loop_that_never_gets_quiet_is_asked_about_all_the_same():
     step = QUIET_SECONDS / 2
     count = int(GATHER_SECONDS / step)
     for number in range(count):
-        questions.join(asked_call(), number * step, at_once=False)
+        questions.join(asked_call(), number * step, quiet_seconds=QUIET_SECONDS)
         assert questions.due(number * step) == []
     assert len(only(questions.due(GATHER_SECONDS)).calls) == count
 
 
 def test_what_joins_after_a_question_was_shown_is_not_part_of_it():
     questions = Questions("q", 300)
-    questions.join(asked_call(), 0, at_once=True)
+    questions.join(asked_call(), 0, quiet_seconds=0)
     shown = only(questions.due(0))
     late = asked_call()
-    questions.join(late, 1, at_once=True)
+    questions.join(late, 1, quiet_seconds=0)
     assert questions.due(2) == []
     assert late.call_id not in shown.calls
     assert questions.close(shown.question_id) is shown
@@ -70,15 +70,15 @@ def test_what_joins_after_a_question_was_shown_is_not_part_of_it():
 )
 def test_another_rule_place_or_trust_is_another_question(other):
     questions = Questions("q", 300)
-    questions.join(asked_call(), 0, at_once=True)
-    questions.join(asked_call(**other), 0, at_once=True)
+    questions.join(asked_call(), 0, quiet_seconds=0)
+    questions.join(asked_call(**other), 0, quiet_seconds=0)
     assert len(questions.due(0)) == 2
 
 
 def test_a_question_shows_a_bounded_number_of_different_calls_and_the_rest_waits():
     questions = Questions("q", 300)
     for number in range(MAX_SIBLINGS + 50):
-        questions.join(asked_call(f"git push origin b{number}"), 0, at_once=True)
+        questions.join(asked_call(f"git push origin b{number}"), 0, quiet_seconds=0)
     first = only(questions.due(0))
     assert len(first.distinct) == MAX_SIBLINGS + 1
     questions.close(first.question_id)
@@ -88,7 +88,7 @@ def test_a_question_shows_a_bounded_number_of_different_calls_and_the_rest_waits
 def test_a_person_has_a_bounded_number_of_questions_before_them():
     questions = Questions("q", 300)
     for line in range(MAX_OPEN + 5):
-        questions.join(asked_call(line=line), 0, at_once=True)
+        questions.join(asked_call(line=line), 0, quiet_seconds=0)
     shown = questions.due(0)
     assert len(shown) == MAX_OPEN
     questions.close(shown[0].question_id)
@@ -98,25 +98,25 @@ def test_a_person_has_a_bounded_number_of_questions_before_them():
 def test_only_so_many_calls_wait():
     questions = Questions("q", 300, limit=3)
     for _ in range(3):
-        questions.join(asked_call(), 0, at_once=True)
+        questions.join(asked_call(), 0, quiet_seconds=0)
     with pytest.raises(FullError):
-        questions.join(asked_call(), 0, at_once=True)
+        questions.join(asked_call(), 0, quiet_seconds=0)
     assert questions.waiting == 3
 
 
 def test_nobody_waits_for_ever():
     questions = Questions("q", 10)
-    questions.join(asked_call(), 0, at_once=True)
+    questions.join(asked_call(), 0, quiet_seconds=0)
     shown = only(questions.due(0))
     unseen = asked_call()
-    questions.join(unseen, 1, at_once=True)
+    questions.join(unseen, 1, quiet_seconds=0)
     assert questions.expired(9) == ([], [])
     assert questions.expired(10) == ([shown], [])
     other = only(questions.due(10))
     assert other.asked is unseen
     assert questions.close(shown.question_id) is None
     late = asked_call()
-    questions.join(late, 11, at_once=True)
+    questions.join(late, 11, quiet_seconds=0)
     assert questions.expired(11 + questions.turn_seconds) == ([other], [late])
     assert questions.waiting == 0
     assert questions.next_time(0) is None
@@ -125,11 +125,11 @@ def test_nobody_waits_for_ever():
 def test_a_call_that_ends_leaves_and_takes_an_empty_question_with_it():
     questions = Questions("q", 300)
     first, second = asked_call(), asked_call()
-    questions.join(first, 0, at_once=True)
+    questions.join(first, 0, quiet_seconds=0)
     shown = only(questions.due(0))
-    questions.join(second, 0, at_once=True)
+    questions.join(second, 0, quiet_seconds=0)
     assert questions.leave(second.call_id) == (True, None)
-    questions.join(second, 0, at_once=True)
+    questions.join(second, 0, quiet_seconds=0)
     assert questions.leave(first.call_id) == (True, shown)
     assert questions.leave(first.call_id) == (False, None)
     assert questions.close(shown.question_id) is None
@@ -161,7 +161,7 @@ def test_every_call_is_in_exactly_one_place_until_it_is_told(steps):
             case ("join", line, number, at_once):
                 call = asked_call(f"git push origin b{number}", line=line)
                 try:
-                    questions.join(call, now, at_once=at_once)
+                    questions.join(call, now, quiet_seconds=0 if at_once else QUIET_SECONDS)
                 except FullError:
                     assert questions.waiting == 20
                 else:
