@@ -126,6 +126,7 @@ class Bridge:
                         config.audit_heads,
                         config.grants_path,
                         config.accepted_path,
+                        config.tape.path,
                     ),
                 )
             ),
@@ -250,7 +251,7 @@ class Bridge:
                 if message.cancel:
                     self._server.cancel_cell(message.index)
                 if self._deck is not None:
-                    self._deck.cell_settled(message.index)
+                    self._deck.cell_settled(message.index, cancel=message.cancel)
             case control.KernelStarting():
                 self._log.append(KernelStarted(public_key=message.public_key))
                 self._server.accept_key(message.public_key)

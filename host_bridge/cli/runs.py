@@ -47,6 +47,7 @@ def list_command(state: str | None, limit: int, as_json: bool) -> None:
 @debug_option
 def show_command(run: str, denied: bool, as_json: bool) -> None:
     """Show RUN (an id or its beginning, `last`, an output notebook, a tape): its cells and its calls."""
+    from host_bridge.errors import TapeError
     from host_bridge.runs.index import find
     from host_bridge.tape.reader import TapeReader
 
@@ -57,8 +58,11 @@ def show_command(run: str, denied: bool, as_json: bool) -> None:
     if entry.is_alive:
         note = "its calls can be seen when it is over"
     elif entry.tape:
-        with TapeReader(entry.tape) as tape:
-            calls, facts = tape.calls(), tape.facts()
+        try:
+            with TapeReader(entry.tape) as tape:
+                calls, facts = tape.calls(), tape.facts()
+        except TapeError as error:
+            note = str(error)
     shown = [call for call in calls if not denied or _outcome(call) == "denied"]
     if as_json:
         print_json({**_as_json(entry), "facts": facts, "calls": [_call_as_json(call) for call in shown]})

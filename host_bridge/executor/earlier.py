@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -96,6 +97,7 @@ def resumed(
     tape = tape_of(named, must_be_over=True)
     with _once_written(tape) as reader:
         earlier, cells, calls = reader.facts(), reader.cells(), reader.calls()
+        _check_unchanged(tape, reader.root())
     if earlier.get("mode") == "plan":
         raise TapeError("the run only tried (--plan), so there is nothing to go on with")
     if changed := _changed_parameters(earlier, facts):
@@ -143,6 +145,9 @@ def tape_of(named: str, *, must_be_over: bool = False) -> str:
         HostBridgeError: There is none, or its run still runs.
     """
     path = Path(named)
+    if must_be_over and path.exists():
+        with contextlib.suppress(index.RunsError):  # a run of elsewhere, or one that was forgotten
+            _check_over(index.find(named))
     if path.suffix == ".ipynb" and path.is_file() and path.with_suffix(".tape").is_file():
         path = path.with_suffix(".tape")
     elif path.suffix == ".ipynb" or not path.is_file():
@@ -154,14 +159,29 @@ def tape_of(named: str, *, must_be_over: bool = False) -> str:
                     f"there is no tape {named}; `hermes-runtime runs list` shows the runs and where their tapes are"
                 ) from None
             raise
-        if must_be_over and entry.is_alive:
-            raise TapeError(f"the run {entry.run_id} still runs; cancel it first, or wait until it is over")
-        if must_be_over and entry.state == "succeeded":
-            raise TapeError(f"the run {entry.run_id} has succeeded, so there is nothing to resume")
+        if must_be_over:
+            _check_over(entry)
         if not entry.tape:
             raise TapeError(f"the run {entry.run_id} was not recorded (--no-tape)")
         path = Path(entry.tape)
     return os.path.abspath(path)  # noqa: PTH100
+
+
+def _check_over(entry: index.RunEntry) -> None:
+    if entry.is_alive:
+        raise TapeError(f"the run {entry.run_id} still runs; cancel it first, or wait until it is over")
+    if entry.state == "succeeded":
+        raise TapeError(f"the run {entry.run_id} has succeeded, so there is nothing to resume")
+
+
+def _check_unchanged(tape: str, root: str) -> None:
+    """Go on only from what was recorded: a tape that says of an act that it was done keeps it from being done."""
+    try:
+        entry = index.find(tape)
+    except index.RunsError:
+        return  # of elsewhere, or forgotten: whoever names it vouches for it
+    if entry.tape_root and entry.tape_root != root:
+        raise TapeError(f"the tape {tape} was changed since its run ended, so the run can't be resumed from it")
 
 
 def _changed_parameters(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

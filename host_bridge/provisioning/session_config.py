@@ -17,7 +17,7 @@ from typing import Any
 from host_bridge.approvals.store import grants_path
 from host_bridge.budgets import check_limits, strictest
 from host_bridge.config import PRINCIPAL_VARIABLE, HostConfig, audit_folder, audit_heads, config_folder
-from host_bridge.control import SecretUse, SessionConfig
+from host_bridge.control import SecretUse, SessionConfig, TapeOrders
 from host_bridge.declarations.accepted import accepted_path
 from host_bridge.errors import AuditError, ConfigurationError
 from host_bridge.provisioning.declared_needs import DeclaringNotebook, is_accepted, lowered_budgets
@@ -132,7 +132,7 @@ def session_config(
         ask_timeout_seconds=options.ask_timeout_seconds or host.session.ask_timeout_seconds,
         marks_cells=options.marks_cells,
         memory_bytes=host.session.memory_bytes,
-        tape=options.tape,
+        tape=options.tape if given.confinement == "none" else _tape(options.tape, workspace),
     )
 
 
@@ -238,6 +238,17 @@ def _audit_path(host: HostConfig, session_id: str) -> Path:
             f"the folder for audit logs {folder} can't be made: {error.strerror}; set audit.folder in the configuration"
         ) from error
     return folder / f"{session_id}.jsonl"
+
+
+def _tape(orders: TapeOrders, workspace: str) -> TapeOrders:
+    """Keep the tape that is being written out of reach of whoever it is about. An unconfined kernel reaches everything."""
+    if orders.path and Path(os.path.realpath(orders.path)).is_relative_to(workspace):
+        raise ConfigurationError(
+            f"the state folder lies in the workspace {workspace}, where a kernel could change the run's tape ({orders.path}); "
+            "use another workspace, set XDG_STATE_HOME to a folder elsewhere, or run with --no-tape",
+            path=orders.path,
+        )
+    return orders
 
 
 def _budgets(host: HostConfig, options: LaunchOptions, principal: str) -> dict[str, float]:

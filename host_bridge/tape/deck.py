@@ -78,6 +78,7 @@ class Deck:
         self._faults = FaultSource(orders.fault) if orders.fault is not None else None
         self._guard = PlanGuard(read_plan(orders.plan)) if orders.plan else None
         self.divergences: list[str] = []
+        self._diverged_in: int | None = None
         facts = {
             **orders.facts,
             "policy_digest": policy_digest,
@@ -196,10 +197,28 @@ class Deck:
         if self._recorder is not None:
             self._recorder.cell("started", message.index, message.cell_id, message.source_digest)
 
-    def cell_settled(self, index: int) -> None:
-        """A cell is over."""
+    def cell_settled(self, index: int, *, cancel: bool = False) -> None:
+        """A cell is over: one that was not cancelled has made all of its calls."""
+        if self._orders.mode == "replay" and self._matcher is not None and self._faults is None and not cancel:
+            self._note_unmade(index)
         if self._recorder is not None:
             self._recorder.cell("settled", index, self._cell_id)
+
+    def _note_unmade(self, index: int) -> None:
+        """A cell whose calls differed says that already; one that made fewer does not."""
+        assert self._matcher is not None
+        if self._diverged_in == index:
+            return
+        for call in self._matcher.left_in(index, self._cell_id):
+            shown = shown_call(call.row.tool, call.row.arguments)
+            place = f"cell {index}, line {call.row.line}" if call.row.line else f"cell {index}"
+            self._note_divergence(
+                f"the replay differs from the tape: {place}: expected {shown}, and the cell ended without it"
+            )
+
+    def _note_divergence(self, text: str) -> None:
+        if self._faults is None and len(self.divergences) < MAX_DIVERGENCES:
+            self.divergences.append(text)
 
     def hide(self, secret: str) -> None:
         """Keep a secret that has become known out of the tape from now on."""
@@ -293,8 +312,8 @@ class Deck:
         return self._refuse(question, str(divergence))
 
     def _refuse(self, question: Question, message: str) -> tuple[str, int | None, Call | None]:
-        if self._faults is None and len(self.divergences) < MAX_DIVERGENCES:
-            self.divergences.append(message)
+        self._note_divergence(message)
+        self._diverged_in = question.cell_index
         refusal = Refusal(message, {"arguments": question.arguments}, remedy="--on-miss live")
         return ("tape" if self._orders.mode == "replay" else ""), None, refusal
 

@@ -117,6 +117,11 @@ class Matcher:
             (call for calls in self._cells.values() for call in calls.values()), key=lambda call: call.row.seq
         )
 
+    def left_in(self, index: int, cell_id: str) -> list[Recorded]:
+        """Give the calls of a cell that were not found, in the order of the tape."""
+        calls = self._cells.get(self._cell_of_id.get(cell_id, index), {})
+        return [calls[seq] for seq in sorted(calls)]
+
     def _cell(self, question: Question) -> int | None:
         """Give the cell's place in the earlier run: by its id, which stays when cells move, else by its place."""
         if question.cell_index is None:

@@ -14,6 +14,7 @@ from host_bridge.config import (
     PolicySettings,
     SessionSettings,
 )
+from host_bridge.control import TapeOrders
 from host_bridge.errors import AuditError, ConfigurationError
 from host_bridge.provisioning import session_config as session_config_module
 from host_bridge.provisioning.options import LaunchOptions
@@ -185,3 +186,15 @@ def test_a_tools_key_is_read_from_the_variable_its_settings_name_and_kept_out_of
     assert config.secrets == ("s", "k-123")
     assert "k-123" not in config.environment.values()
     assert "api_key" not in tables["web_search"]
+
+
+def test_a_confined_kernels_tape_is_not_written_where_it_works(given: Circumstances, tmp_path: Path) -> None:
+    within = LaunchOptions(tape=TapeOrders(path=str(tmp_path / "state" / "tape")))
+    with pytest.raises(ConfigurationError, match="--no-tape"):
+        session_config(HostConfig(), within, dataclasses.replace(given, confinement="bubblewrap"), {})
+    assert session_config(HostConfig(), within, given, {}).tape == within.tape
+    elsewhere = dataclasses.replace(given, cwd=str(tmp_path.parent), confinement="bubblewrap")
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    options = dataclasses.replace(within, workspace=str(workspace))
+    assert session_config(HostConfig(), options, elsewhere, {}).tape == within.tape

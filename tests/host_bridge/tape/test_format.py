@@ -158,3 +158,17 @@ def test_a_secret_is_found_however_a_stream_is_cut(cuts: list[int], before: int,
         rest = rest[size:]
     kept += b"".join(data for _, data in stream.rest())
     assert kept == b"x" * before + b"[secret]" + b"y" * after + b"[secret]"
+
+
+def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
+    tape = Recorder.new(str(tmp_path / "tape"), Secrecy())
+    tape.intend(row)
+    (pages,) = tape._database.execute("PRAGMA page_count").fetchone()
+    tape._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(TapeError, match="disk is full; make room, or run with --no-tape"):
+        tape.settle(0, Outcome(outcome="ok", value=os.urandom(100_000).hex().encode()), {}, 0)
+    tape._database.execute("PRAGMA max_page_count = 100000")
+    tape.settle(0, Outcome(outcome="ok", value=b"1"), {}, 0)
+    tape.close()
+    with TapeReader(str(tmp_path / "tape")) as reader:
+        assert [call.outcome.value for call in reader.calls()] == ["1"]

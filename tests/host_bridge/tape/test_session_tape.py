@@ -195,3 +195,62 @@ def test_a_tape_that_cannot_be_written_starts_no_session():
         refused = host.expect(control.Refused)
         assert refused.error == "TapeError"
         assert "--no-tape" in refused.message
+
+
+def test_a_call_that_is_not_made_again_is_a_divergence_too(tape, orders):
+    with session(orders) as (host, kernel):
+        call(kernel, "terminal", line=7, command="echo one")
+        call(kernel, "terminal", line=8, command="echo two")
+        end(host)
+    with session(answers(tape)) as (host, kernel):
+        call(kernel, "terminal", line=7, command="echo one")
+        host.send(control.CellSettled(index=2))
+        (text,) = end(host).divergences
+        assert "cell 2, line 8: expected terminal(command='echo two'), and the cell ended without it" in text
+
+
+def test_resuming_answers_what_was_done_makes_what_failed_and_asks_about_what_is_unknown(tape, orders, tmp_path):
+    with session(orders) as (host, kernel):
+        workspace = Path(host.config.workspace)
+        call(kernel, "terminal", line=1, command="echo one >> log")
+        call(kernel, "read_file", line=2, path="later.txt")
+        ask(kernel, "terminal", line=3, command="echo two >> log; echo begun; sleep 30")
+        assert isinstance(kernel.receive()[0], Chunk)
+        assert (workspace / "log").read_text() == "one\ntwo\n"
+        host.process.send_signal(signal.SIGKILL)
+        host.wait()
+
+    def resume(number: int, on_unknown: str, earlier: Path):
+        return control.TapeOrders(
+            path=str(tmp_path / f"tape{number}"),
+            mode="resume",
+            earlier=str(earlier),
+            live_from=2,
+            on_unknown=on_unknown,
+        )
+
+    unknown = "echo two >> log; echo begun; sleep 30"
+    with session(resume(1, "fail", tape)) as (host, kernel):
+        workspace = Path(host.config.workspace)
+        (workspace / "later.txt").write_text("there by now")
+        assert call(kernel, "terminal", line=1, command="echo one >> log").reply.result["exit_code"] == 0
+        assert call(kernel, "read_file", line=2, path="later.txt").content == b"there by now"
+        doubt = call(kernel, "terminal", line=3, command=unknown)
+        assert doubt.code == "failed"
+        assert "nobody knows whether it was done" in doubt.reply.failure.message
+        assert not (workspace / "log").exists()
+        end(host)
+    assert [one.is_unknown for one in recorded(tmp_path / "tape1")] == [False, False, True, False]
+    with session(resume(2, "skip", tmp_path / "tape1")) as (host, kernel):
+        assert call(kernel, "terminal", line=3, command=unknown).reply.result["exit_code"] == 0
+        assert not Path(host.config.workspace, "log").exists()
+        end(host)
+    with session(resume(3, "ask", tmp_path / "tape1"), interactive=True) as (host, kernel):
+        question = ask(kernel, "terminal", line=3, command=unknown)
+        asked = host.expect(control.Asked)
+        assert asked.rule_id == "tape:unknown"
+        assert "nobody knows" in asked.reason
+        host.send(control.Answer(question_id=asked.question_id, answer="no"))
+        kernel.receive()
+        assert kernel.answer(question).code == "denied"
+        end(host)
