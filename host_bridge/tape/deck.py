@@ -79,6 +79,7 @@ class Deck:
         self._guard = PlanGuard(read_plan(orders.plan)) if orders.plan else None
         self.divergences: list[str] = []
         self._diverged_in: int | None = None
+        self._is_continued = False
         facts = {
             **orders.facts,
             "policy_digest": policy_digest,
@@ -92,6 +93,8 @@ class Deck:
             self._earlier = TapeReader(orders.earlier)
             self._matcher = Matcher(self._earlier.calls(), self._earlier.cells())
             facts["earlier_root"] = self._earlier.root()
+            # It has calls of the attempt before, of a cell that may have been edited since.
+            self._is_continued = self._earlier.facts().get("mode") == "resume"
         if orders.path:
             self._recorder = self._open_recorder(orders.path)
             self._recorder.facts(facts)
@@ -207,7 +210,7 @@ class Deck:
     def _note_unmade(self, index: int) -> None:
         """A cell whose calls differed says that already; one that made fewer does not."""
         assert self._matcher is not None
-        if self._diverged_in == index:
+        if self._diverged_in == index or self._is_continued:
             return
         for call in self._matcher.left_in(index, self._cell_id):
             shown = shown_call(call.row.tool, call.row.arguments)
