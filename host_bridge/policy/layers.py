@@ -281,6 +281,11 @@ class ToolRules:
         """Whether an `allow` rule matches, whatever other rules say."""
         return self._allowing is not None and self._allowing.find(resource) is not None
 
+    def asks_unless_allowed(self, resource: Resource | None) -> bool:
+        """Whether an `ask_unless_allowed` rule matches and no `allow` rule lifts it."""
+        standing = (matcher for matcher in self._clauses if matcher.clause is Clause.ASK_UNLESS_ALLOWED)
+        return any(matcher.find(resource) is not None for matcher in standing) and not self.has_allowing(resource)
+
     def allows_after_untrusted(self, resource: Resource | None) -> bool:
         """Whether any of the `allow` rules that match says that it holds after untrusted content too."""
         return self._steadfast is not None and self._steadfast.find(resource) is not None
@@ -325,6 +330,11 @@ class Layer:
         """Whether, with no rule objecting, this layer would still have to be given an `allow` rule."""
         rules = self._rules_for(principal, tool)
         return not rules.is_silent and not rules.has_allowing(resource)
+
+    def would_still_ask(self, principal: str, tool: str, resource: Resource | None) -> bool:
+        """Whether, with no rule objecting, this layer asks, and an `allow` rule to lift that would exclude all else."""
+        rules = self._rules_for(principal, tool)
+        return rules.is_silent and rules.asks_unless_allowed(resource)
 
     def has_section(self, principal: str) -> bool:
         """Whether some of the rules are for this principal alone."""

@@ -107,6 +107,8 @@ def _commands_for(layer: Layer, refusals: Sequence[Refusal], request: AccessRequ
             if rule.layer not in _FILES:
                 raise _GivenForRunError(rule)
             objecting.setdefault((rule.clause, rule.principal), []).append(rule.text)
+        if layer.would_still_ask(request.principal, request.tool, refusal.resource):
+            return []
         if layer.lacks_allowing(request.principal, request.tool, refusal.resource):
             missing.append(rule_for(request.tool, refusal.resource))
     commands = [

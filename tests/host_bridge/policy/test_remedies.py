@@ -342,7 +342,7 @@ def toml(general: dict, for_bot: dict) -> str:
     return f"version = 1\n[rules]\n{lists(general)}[agents.bot.rules]\n{lists(for_bot)}"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(tables, tables, tables, tables, st.sampled_from(REQUESTS), st.sampled_from(["bot", "other"]))
 def test_obeying_a_remedy_allows_the_call(user, for_bot, system, project, request, principal):
     files = {"user": toml(user, for_bot), "system": toml(system, {}), "project": toml(project, {})}
