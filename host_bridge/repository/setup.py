@@ -70,12 +70,11 @@ def program() -> str:
 
 def settings() -> dict[str, str]:
     """Give what git's configuration has to hold."""
-    differ = Path(sys.executable).with_name("git-nbdiffdriver")
     return {
         f"filter.{NAME}.clean": f"{program()} strip -",
         f"filter.{NAME}.smudge": "cat",
         f"filter.{NAME}.required": "true",  # what can't be stripped is not committed
-        f"diff.{NAME}.command": f"{shlex.quote(str(differ))} diff --use-filter",
+        f"diff.{NAME}.command": f"{shlex.quote(sys.executable)} -P -m host_bridge.executor.git_difference",
         f"merge.{NAME}.name": "notebooks, cell by cell",
         f"merge.{NAME}.driver": f"{program()} merge %O %A %B --git-driver=%P",
     }
