@@ -78,8 +78,9 @@ class Operation(Generic[R_co]):
     def fail(self, error: HermesError, welcome: Welcome | None) -> HermesError:
         """Give the error to raise, given the one the reply means."""
         if isinstance(error, UnknownToolError) and welcome is not None:
+            # In our own words: a host names the nearest too, or doesn't, and said twice it reads like two errors.
             hint = suggestion(self.tool, [tool.name for tool in welcome.tools])
-            return type(error)(f"{error}{hint or '; hermes.tools() lists what there is'}")
+            return type(error)(f"there is no tool {self.tool!r}{hint or '; hermes.tools() lists what there is'}")
         return error
 
     def request(self, call_id: int, seconds: float, limits: Limits, site: CallSite | None, narrow: Levels) -> Request:

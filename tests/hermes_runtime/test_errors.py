@@ -110,3 +110,9 @@ def test_an_unknown_tool_gets_a_suggestion(place: Place) -> None:
     with pytest.raises(hermes.UnknownToolError, match="can't be a tool's name"):
         hermes.call("Read File")
     assert hermes.terminal("echo still here", stream=False).ok
+
+
+def test_an_unknown_tool_is_told_once(place: Place) -> None:
+    with pytest.raises(hermes.UnknownToolError) as caught:
+        hermes.call("terminl", command="true")
+    assert str(caught.value) == "there is no tool 'terminl'; did you mean 'terminal'?"
