@@ -26,7 +26,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import platformdirs
@@ -373,18 +373,29 @@ def _explain(error: msgspec.ValidationError, path: Path) -> ConfigurationError:
         key = f"{key}.{unknown['name']}" if key else unknown["name"]
         near = difflib.get_close_matches(unknown["name"], _known_keys(place["field"] if place else ""), n=1)
         problem = f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it or correct its spelling"
+    elif choices := get_args(_kind_of(key)) if problem.startswith("Invalid enum value") else ():
+        problem += f"; choose one of {', '.join(map(repr, choices))}"
     return ConfigurationError(f"{path}: {key}: {problem}", path=str(path), key=key)
 
 
 def _known_keys(table: str) -> tuple[str, ...]:
     """Give the keys of a table by its dotted name; nothing for one there isn't, or whose keys are free."""
+    kind = _kind_of(table)
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind)) if _is_table(kind) else ()
+
+
+def _kind_of(key: str) -> Any:
+    """Give the type of what a dotted key names; None where nothing is declared."""
     kind: Any = HostConfig
-    for name in filter(None, table.split(".")):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        kind = fields.get(name)
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return ()
-    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
+    for name in filter(None, key.split(".")):
+        if not _is_table(kind):
+            return None
+        kind = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}.get(name)
+    return kind
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _absolute(config: HostConfig, folder: Path) -> HostConfig:
