@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, debug_option, json_option
+from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, short, table
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import show_parameters
@@ -61,10 +61,8 @@ def collect_command(path: str, as_json: bool) -> None:
     show_default=True,
     help="Also run it and compare outputs: of cells marked NBVAL_CHECK_OUTPUT (lax), or of all (strict).",
 )
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS", help="For the run."
-)
-@click.option("--cell-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="For each cell.")
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, metavar="SECONDS", help="For the run.")
+@click.option("--cell-timeout", type=SECONDS, metavar="SECONDS", help="For each cell.")
 @click.option(
     "--sanitize", default="", type=FILE, metavar="FILE", help="What to replace before comparing, as nbval has it."
 )

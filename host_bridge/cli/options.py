@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,19 @@ import click
 FILE = click.Path()
 FOLDER = click.Path(file_okay=False)
 """Paths as options and arguments: a shell completes them. What can't be used is said by whoever uses it."""
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds. What is no number, or has no end, would make every comparison with a clock meaningless."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(min=0)
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, debug_option, json_option
+from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
 from host_bridge.cli.output import plain, print_json, print_note
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
@@ -56,9 +56,7 @@ def _forge_options(function: Decorated) -> Decorated:
 @click.option("--title", default="", metavar="TEXT", help="The pull request's title.")
 @click.option("--base", default="main", show_default=True, metavar="BRANCH", help="The branch the change is for.")
 @parameter_options
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS", help="For each run."
-)
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, metavar="SECONDS", help="For each run.")
 @click.option(
     "--nbval",
     type=click.Choice(["off", "lax", "strict"]),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, SECONDS, debug_option, json_option
 from host_bridge.cli.output import counted, indented, plain, print_json, short, table
 from host_bridge.cli.progress import Progress, choose, waiting_notes
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
@@ -48,16 +48,16 @@ _SHOWN_SOURCE_LINES = 12
 @parameter_options
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=300.0,
     show_default=True,
     metavar="SECONDS",
     help="For the whole run; 0 for no limit.",
 )
-@click.option("--cell-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="For each cell.")
+@click.option("--cell-timeout", type=SECONDS, metavar="SECONDS", help="For each cell.")
 @click.option(
     "--start-timeout",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -202,7 +202,8 @@ def summary(result: Mapping[str, Any]) -> str:
         lines += [f"would have {counted(len(effects), 'effect')}", *(indented(plain(effect)) for effect in effects)]
         lines.append(f"plan {plain(result['plan']['file'])} {result['plan']['hash'][:16]}")
     if result["output_path"] not in (None, "-"):
-        lines.append(f"saved {plain(result['output_path'])}")
+        outcome = "saved" if result["saved"] else "NOT SAVED; this run's end is not in"
+        lines.append(f"{outcome} {plain(result['output_path'])}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -124,8 +125,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("cell_timeout", "start_timeout", "grace_seconds"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} is negative; give seconds, or None for no limit")
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value}: give a number of seconds, or None for no limit")
         if sum(map(bool, (self.replay, self.resume, self.plan, self.apply))) > 1:
             raise ValueError("replay, resume, plan and apply are four ways to run; give one of them")
         if self.plan and not self.record_tape:
@@ -166,7 +167,7 @@ class NotebookExecutor:
                  "failed_cell": None | {"index", "source", "ename", "evalue", "traceback", "state", …},
                  "scraps": {"health_score": 0.94},
                  "state": "succeeded" | "failed" | "timed_out" | "kernel_died" | "cancelled" | "denied",
-                 "error": "why, where no cell says it", "run_id", "output_path", "kernel", "session_id", "principal",
+                 "error": "why, where no cell says it", "run_id", "output_path", "saved", "kernel", "session_id", "principal",
                  "profile", "confinement", "kernel_limits", "tool_calls", "ended_early_at", "signal", "tape", "plan",
                  "warnings"}
 
@@ -344,8 +345,8 @@ def _execute(
 ) -> dict[str, Any]:
     from host_bridge.executor.preparing import Preparation
 
-    if timeout is not None and timeout <= 0:
-        raise ValueError("timeout must be positive; None runs without a limit")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"timeout={timeout}: give a positive number of seconds; None runs without a limit")
     output = None if output_path is None else os.fspath(output_path)
     if options.apply:
         from host_bridge.executor.applying import check_plan

@@ -68,6 +68,7 @@ class RunReport:
         error: Why the run ended, where no cell's failure says it.
         ended_early_at: The cell in which the notebook ended itself (`sys.exit(0)`); later cells were not to run.
         stopped_by: The number of the signal that cancelled the run.
+        saved: Whether the output is as the run ended; if not, what lies there is older, also what an earlier run left.
         plan: Of a run that only tried: its plan's file and hash, and the effects as text.
         tape: The run's tape: its file, its root hash, and what it says of the run. Empty without one.
         warnings: What a person should know about a run that may have succeeded.
@@ -89,6 +90,7 @@ class RunReport:
     kernel_limits: str = ""
     tool_calls: dict[str, Any] = dataclasses.field(default_factory=lambda: count_calls(()))
     stopped_by: int | None = None
+    saved: bool = True
     tape: dict[str, Any] = dataclasses.field(default_factory=dict)
     plan: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -144,6 +146,7 @@ class RunReport:
             "error": self.error,
             "run_id": self.run_id,
             "output_path": output_path,
+            "saved": self.saved and output_path is not None,
             "kernel": self.kernel,
             "session_id": self.session_id,
             "principal": self.principal,

@@ -209,9 +209,12 @@ def _complete(record: RunRecord, setup: RunSetup) -> None:
     try:
         record.notebook_complete()
     except OutputError as error:
-        # The cells ran, and nobody will see it: that is no success.
-        setup.report.state = State.FAILED
-        setup.report.error = str(error)
+        # The cells ran, and nobody will see it: that is no success. What failed the run before says more than that.
+        setup.report.saved = False
+        if setup.report.state is State.SUCCEEDED:
+            setup.report.state = State.FAILED
+            setup.report.error = str(error)
+        setup.report.warn(str(error))
         if not setup.tells_result:
             raise
 

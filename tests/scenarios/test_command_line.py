@@ -121,7 +121,9 @@ def test_a_signal_cancels_the_run_and_what_was_done_is_saved(machine: Machine, n
         (["in.ipynb", "out.ipynb", "--allow", "read_file(("], 2, "is no rule"),
         (["in.ipynb", "out.ipynb", "--profile", "fulll"], 2, "did you mean full?"),
         (["in.ipynb", "out.ipynb", "--cwd", "nowhere"], 2, "nowhere"),
-        (["in.ipynb", "nowhere/out.ipynb"], 6, "create it first"),
+        (["in.ipynb", "nowhere/out.ipynb"], 2, "create it first"),
+        (["in.ipynb", "out.ipynb", "--timeout", "nan"], 2, "nan is no number of seconds"),
+        (["in.ipynb", "out.ipynb", "--cell-timeout", "inf"], 2, "inf is no number of seconds"),
         (["in.ipynb", "out.ipynb", "-k", "nowhere"], 6, "there is no kernel 'nowhere'"),
     ],
 )
@@ -136,6 +138,16 @@ def test_bad_input_is_told_in_a_line_and_nothing_runs(
     assert told in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (machine.workspace / "ran").exists()
+
+
+def test_a_run_that_could_not_be_saved_does_not_say_it_was(machine: Machine) -> None:
+    write(machine.workspace / "in.ipynb", "print('done')")
+
+    done = run("run", "in.ipynb", "/dev/full")
+
+    assert done.returncode == 1
+    assert "No space left on device" in done.stdout
+    assert done.stdout.splitlines()[-1] == "NOT SAVED; this run's end is not in /dev/full"
 
 
 def test_the_notebook_can_go_to_standard_output_and_the_summary_then_does_not(machine: Machine) -> None:

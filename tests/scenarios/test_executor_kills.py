@@ -171,4 +171,12 @@ def test_a_full_disk_is_no_success(runner: Runner, monkeypatch: pytest.MonkeyPat
     result = runner.executor.execute(runner.folder / "in.ipynb", runner.output, kernel_name="python3")
     assert result["status"] == "error"
     assert "No space left" in result["error"]
+    assert result["saved"] is False
     assert result["cells_executed"] == 1
+
+
+def test_a_full_disk_does_not_hide_what_failed_before(runner: Runner) -> None:
+    save(runner.folder / "in.ipynb", "1 / 0")
+    result = runner.executor.execute(runner.folder / "in.ipynb", "/dev/full", kernel_name="python3")
+    assert (result["state"], result["failed_cell"]["ename"], result["saved"]) == ("failed", "ZeroDivisionError", False)
+    assert any("No space left" in warning for warning in result["warnings"])

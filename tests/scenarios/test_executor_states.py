@@ -273,6 +273,9 @@ def test_bad_input_is_refused_before_anything_is_written(runner: Runner, machine
         executor.execute(good, runner.output, no_such_option=1)
     with pytest.raises(ValueError, match="timeout"):
         executor.execute(good, runner.output, timeout=0)
+    for endless in ({"timeout": float("nan")}, {"timeout": float("inf")}, {"cell_timeout": float("nan")}):
+        with pytest.raises(ValueError, match="None"):
+            executor.execute(good, runner.output, **endless)
     assert not runner.output.exists()
     machine.wait_until_clean()
 
