@@ -127,6 +127,8 @@ def undo_command(run: str, cell: int | None, dry_run: bool, as_json: bool) -> No
         print_json({"run_id": entry.run_id, "dry_run": dry_run, "files": [dataclasses.asdict(one) for one in undone]})
     else:
         click.echo("\n".join(map(_undone, undone)) or "the run changed no files by write_file or patch")
+        if dry_run and undone:
+            click.echo("nothing was done (--dry-run)")
     if any(one.outcome == REFUSED for one in undone):
         raise Exit(ExitCode.FAILED)
 
@@ -172,7 +174,7 @@ def _lines(entry: RunEntry) -> list[str]:
         f"  started   {entry.started}, {entry.duration_seconds:.1f} s, {counted(entry.cells_executed, 'cell')}"
     )
     lines += [f"  resumes   {entry.resumes}"] if entry.resumes else []
-    lines += [f"  error     {plain(entry.error)}"] if entry.error else []
+    lines += [f"  error     {plain(entry.error.splitlines()[0])}"] if entry.error.strip() else []
     lines += [f"  scrap     {plain(name)}: {plain(short(value))}" for name, value in entry.scraps.items()]
     return lines
 
