@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import zmq
 
 from hermes_protocol.ticket import TICKET_VARIABLE, Ticket, encode_ticket
@@ -70,6 +71,7 @@ def client(folder: Path, name: str, tape: TapeOrders) -> Iterator[subprocess.Pop
         with subprocess.Popen(
             [sys.executable, "-c", _CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         ) as process:
+            process.session_pid = bridge.pid  # type: ignore[attr-defined]
             yield process
             assert process.stdin is not None
             process.stdin.close()
@@ -81,6 +83,12 @@ def measure(process: subprocess.Popen[str], what: str, count: int) -> list[float
     process.stdin.write(f"{what} {count}\n")
     process.stdin.flush()
     return [float(text) for text in process.stdout.readline().split()]
+
+
+def processor_seconds(client: subprocess.Popen[str]) -> float:
+    """What both ends have used: says more than the clock where other work goes on."""
+    ends = (client.pid, client.session_pid)  # type: ignore[attr-defined]
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in ends)
 
 
 def main() -> None:
@@ -111,17 +119,25 @@ def main() -> None:
 
 def compare(bare: subprocess.Popen[str], recorded: subprocess.Popen[str], options: argparse.Namespace) -> None:
     measure(bare, "small", options.calls)
-    plain, taped, ratios = [], [], []
+    plain, taped, ratios, work = [], [], [], {bare: 0.0, recorded: 0.0}
     for number in range(options.rounds):
         first, second = (bare, recorded) if number % 2 else (recorded, bare)
-        medians = {first: statistics.median(measure(first, "small", options.calls))}
-        medians[second] = statistics.median(measure(second, "small", options.calls))
+        medians = {}
+        for one in (first, second):
+            before = processor_seconds(one)
+            medians[one] = statistics.median(measure(one, "small", options.calls))
+            work[one] += processor_seconds(one) - before
         plain.append(medians[bare])
         taped.append(medians[recorded])
         ratios.append(medians[recorded] / medians[bare] - 1)
     print(
         f"(a) small read_file, p50: {statistics.median(plain) * 1e6:.0f} us without, "
         f"{statistics.median(taped) * 1e6:.0f} us with a tape: {statistics.median(ratios):+.1%} (aim: under {AIM:.0%})"
+    )
+    each = {one: seconds / options.rounds / options.calls * 1e6 for one, seconds in work.items()}
+    print(
+        f"    processor time a call, kernel's side and session: {each[bare]:.0f} us without, {each[recorded]:.0f} us with: "
+        f"{each[recorded] / each[bare] - 1:+.1%}"
     )
     size = options.megabytes
     without, with_tape = (min(measure(one, "large", 3)) for one in (bare, recorded))
