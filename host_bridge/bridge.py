@@ -163,8 +163,15 @@ class Bridge:
         self._finish()
 
     def _idle(self) -> float | None:
-        waits = (self._send_reports(), self._desk.tick(), self._log.keep_head())
+        waits = (self._send_reports(), self._desk.tick(), self._log.keep_head(), self._tick_tape())
         return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    def _tick_tape(self) -> float | None:
+        try:
+            return self._deck.tick() if self._deck is not None else None
+        except TapeError as error:
+            self._stop(str(error))  # replies that have left are not on the tape
+            return None
 
     def _stop(self, reason: str) -> None:
         self._reason = self._reason or reason

@@ -55,6 +55,7 @@ class RecordedCall(Call):
         self._outcome = recorded.outcome
         self._has_upload = has_upload
         self.shown = _decoded(recorded.row.canonical)
+        self.acts = recorded.row.acts
         self.is_untrusted = bool(recorded.row.untrusted)
         # What streams has to wait for the kernel's credit, and what is large for the disk.
         self.quick = not has_upload and tape.content_bytes(recorded) < QUICK_BYTES

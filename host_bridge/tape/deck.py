@@ -124,6 +124,8 @@ class Deck:
             call.recording = Recording(
                 self._recorder, question, call.call_id, self._occurrence(question), origin=origin, replaces=replaces
             )
+            if isinstance(answer, RecordedCall):
+                call.recording.acts, call.recording.is_quick = answer.acts, True
         return answer
 
     def prepare(self, call: TapedCall, tool: Tool, arguments: Any, session: Session) -> Call:
@@ -160,6 +162,7 @@ class Deck:
             call.recording.untrusted = call.untrusted
             if decision.effect is not Effect.ALLOW:
                 call.recording.acts = False
+                call.recording.is_quick = True
             try:
                 call.recording.decided(shown, digest, decision)
             except TapeError as error:
@@ -222,6 +225,14 @@ class Deck:
     def _note_divergence(self, text: str) -> None:
         if self._faults is None and len(self.divergences) < MAX_DIVERGENCES:
             self.divergences.append(text)
+
+    def tick(self) -> float | None:
+        """Have what waits written in time; gives in how many seconds to come again.
+
+        Raises:
+            TapeError: It can't be written.
+        """
+        return self._recorder.flush() if self._recorder is not None else None
 
     def hide(self, secret: str) -> None:
         """Keep a secret that has become known out of the tape from now on."""

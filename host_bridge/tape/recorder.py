@@ -1,7 +1,8 @@
 """Writes a tape, call by call: the intent before the act, what streams as it streams, the outcome before the reply.
 
-Each step is with the system when its method returns, so that kill -9 of the session process loses none: a call with an intent
-and no outcome is one of which nobody knows whether it happened.
+What acts is with the system, step by step, before it goes on, so that kill -9 of the session process loses none of it: a
+call with an intent and no outcome is one of which nobody knows whether it happened. Calls that quickly look may wait for what
+is written next, in their order: if they are lost, they are made again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _IMAGE = "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?)"
 _CELL = "INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?)"
 _FACT = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+
+
+MAX_WAITING = 64  # calls whose rows are given to the system together…
+WAIT_SECONDS = 0.05  # …or after this long
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +112,9 @@ class Recorder:
         self.secrecy = secrecy
         self._lock = threading.Lock()
         self._closed = False
+        self._broken = ""
+        self._waiting = 0
+        self._waiting_since = 0.0
         self._root = ""
         self._next_cell = self._count("cells")
         self._next_call = self._count("calls")
@@ -181,15 +189,22 @@ class Recorder:
             )
 
     def settle(
-        self, call: int | Callable[[int], CallRow], outcome: Outcome, bulk: Mapping[str, bytes], position: int
+        self,
+        call: int | Callable[[int], CallRow],
+        outcome: Outcome,
+        bulk: Mapping[str, bytes],
+        position: int,
+        *,
+        can_wait: bool = False,
     ) -> None:
         """Note what came of a call, with its bulk bytes.
 
         Args:
             call: Its number; or its row, for one of which no intent was noted.
             position: The first that no piece of the call has.
+            can_wait: Whether the system may get it with what is written next: nothing happened that could be forgotten.
         """
-        with self._transaction() as database:
+        with self._transaction(can_wait=can_wait) as database:
             number = call if isinstance(call, int) else self._put_call(database, call)
             for name, content in bulk.items():
                 self._put_piece(database, number, position, "bulk", name, self.secrecy.scrub(content))
@@ -210,6 +225,8 @@ class Recorder:
                 return self._root
             self._closed = True
             try:
+                if self._waiting:
+                    self._database.execute("COMMIT")
                 finish_writing(self._database)
                 self._root = root_hash(self._database)
             except sqlite3.Error as error:
@@ -243,39 +260,30 @@ class Recorder:
         (last,) = self._database.execute(f"SELECT max(seq) FROM {table}").fetchone()
         return 0 if last is None else int(last) + 1
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._lock, self._database, self._check_open, self._unwritable)
+    def flush(self) -> float | None:
+        """Give the system what waits, if it has waited long enough; gives in how many seconds to come again.
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise TapeError(f"the tape {self._path} is closed")
+        Raises:
+            TapeError: It can't be written, and nothing can from now on.
+        """
+        if not self._waiting:
+            return None
+        left = self._waiting_since + WAIT_SECONDS - time.monotonic()
+        if left > 0:
+            return left
+        with self._transaction():
+            return None
 
-    def _unwritable(self, error: Exception) -> TapeError:
-        return TapeError(f"the tape {self._path} can't be written: {error}; make room, or run with --no-tape")
+    def _transaction(self, *, can_wait: bool = False) -> _Transaction:
+        return _Transaction(self, can_wait)
 
-
-class _Transaction:
-    """Several rows or none. A class, as a generator would cost half as much as the rows."""
-
-    __slots__ = ("_check", "_database", "_lock", "_unwritable")
-
-    def __init__(
-        self,
-        lock: threading.Lock,
-        database: sqlite3.Connection,
-        check: Callable[[], None],
-        unwritable: Callable[[Exception], TapeError],
-    ) -> None:
-        self._lock = lock
-        self._database = database
-        self._check = check
-        self._unwritable = unwritable
-
-    def __enter__(self) -> sqlite3.Connection:
+    def begin(self) -> sqlite3.Connection:
+        """Take the database for several rows; `commit` or `give_up` give it back."""
         self._lock.acquire()
         try:
-            self._check()
-            self._database.execute("BEGIN")
+            self._check_open()
+            if not self._waiting:
+                self._database.execute("BEGIN")
         except sqlite3.Error as error:
             self._lock.release()
             raise self._unwritable(error) from None
@@ -284,19 +292,62 @@ class _Transaction:
             raise
         return self._database
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    def commit(self, *, can_wait: bool) -> None:
+        """Have the rows written: now, or with the next."""
         try:
-            if error is None:
-                self._database.execute("COMMIT")
-        except sqlite3.Error as problem:
-            error = problem
+            if can_wait and self._waiting < MAX_WAITING:
+                self._waiting_since = self._waiting_since if self._waiting else time.monotonic()
+                self._waiting += 1
+                return
+            self._database.execute("COMMIT")
+            self._waiting = 0
+        except sqlite3.Error as error:
+            self._take_back()
+            raise self._unwritable(error) from None
         finally:
-            if error is not None:
-                with contextlib.suppress(sqlite3.Error):  # there may be nothing left to take back
-                    self._database.execute("ROLLBACK")
             self._lock.release()
+
+    def give_up(self, error: BaseException | None) -> None:
+        """Have none of the rows written."""
+        self._take_back()
+        self._lock.release()
         if isinstance(error, sqlite3.Error | OverflowError | UnicodeError):
             raise self._unwritable(error) from None
+
+    def _take_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # there may be nothing left to take back
+            self._database.execute("ROLLBACK")
+        if self._waiting:  # replies that have left are not on the tape, so it can't be gone on with
+            self._broken = "what was to be written before could not be"
+        self._waiting = 0
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TapeError(f"the tape {self._path} is closed")
+        if self._broken:
+            raise TapeError(f"the tape {self._path} can't be continued: {self._broken}; make room, and start again")
+
+    def _unwritable(self, error: Exception) -> TapeError:
+        return TapeError(f"the tape {self._path} can't be written: {error}; make room, or run with --no-tape")
+
+
+class _Transaction:
+    """Several rows or none. A class, as a generator would cost half as much as the rows."""
+
+    __slots__ = ("_can_wait", "_recorder")
+
+    def __init__(self, recorder: Recorder, can_wait: bool) -> None:
+        self._recorder = recorder
+        self._can_wait = can_wait
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._recorder.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._recorder.commit(can_wait=self._can_wait)
+        else:
+            self._recorder.give_up(error)
 
 
 def _outcome_row(call: int, outcome: Outcome, value: bytes | None, digest: str) -> tuple[Any, ...]:

@@ -94,8 +94,13 @@ class Recording:
             )
 
         self._row = row
-        if self.acts or not self.is_quick:
+        if not self._can_wait:
             self.number = recorder.intend(row)
+
+    @property
+    def _can_wait(self) -> bool:
+        """Whether nothing is lost with it that couldn't be had again: it looks, or was answered from a tape."""
+        return self.is_quick and (not self.acts or self.origin == "tape")
 
     @property
     def is_decided(self) -> bool:
@@ -151,7 +156,7 @@ class Recording:
             duration_seconds=round(time.monotonic() - self._started, 6),
         )
         number = self._row if self.number is None else self.number
-        self._recorder.settle(number, whole, bulk, self._position)
+        self._recorder.settle(number, whole, bulk, self._position, can_wait=self._can_wait)
 
     def _keep(self, stream: str, data: bytes) -> None:
         if self.number is None:
