@@ -208,16 +208,18 @@ class Dispatcher:
             call_id=call.call_id,
             principal=request.principal,
             tool=tool.name,
-            digest=call_digest(tool.name, prepared.shown),
+            digest=_asked_digest(call, tool, prepared),
             shown=prepared.shown,
             resources=prepared.resources,
             rule_id=decision.rule_id,
+            rule=self._policy.rule_text(decision.rule_id),
             reason=decision.reason,
             remedy=decision.remedy,
             cell_index=call.cell_index,
             line=call.request.site.line if call.request.site else 0,
             untrusted=request.untrusted,
             secrets=call.secrets,
+            is_unseen=bool(call.request.upload),
         )
         answered = self._desk.ask(call, asked, lambda answer: self._go_on(call, tool, prepared, answer))
         if answered is not None:
@@ -396,6 +398,13 @@ def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
         return msgspec.convert(arguments, type=tool.Arguments, builtin_types=(bytes,))
     except (msgspec.ValidationError, UnicodeError) as error:
         raise InvalidCallError(f"{tool.name}: {error}") from None
+
+
+def _asked_digest(call: RunningCall, tool: Tool, prepared: Call) -> str:
+    """Name what is asked. An upload's bytes follow the answer, so no two such calls are known to be equal."""
+    if not call.request.upload:
+        return call_digest(tool.name, prepared.shown)
+    return call_digest(tool.name, {**prepared.shown, "upload of": call.call_id})
 
 
 def _denied(decision: Decision) -> DeniedError:

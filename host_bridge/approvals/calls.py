@@ -24,11 +24,13 @@ class AskedCall:
         shown: Its normalised arguments.
         resources: What it would touch, canonical.
         rule_id: The rule that asks.
+        rule: The same as it is written; empty where it is none of a policy's.
         reason: Why, for people.
         remedy: What would allow it without asking.
         line: In the cell, by the kernel's word; 0 when unknown.
         untrusted: Where untrusted content came from, empty if none was read.
         secrets: Names of the secrets it would have; part of `shown`, too.
+        is_unseen: Whether some of it comes only after the answer (an upload), so that a yes can't be for what it is.
     """
 
     call_id: str
@@ -38,12 +40,14 @@ class AskedCall:
     shown: Mapping[str, Any]
     resources: tuple[Resource, ...] = ()
     rule_id: str = ""
+    rule: str = ""
     reason: str = ""
     remedy: str = ""
     cell_index: int | None = None
     line: int = 0
     untrusted: str = ""
     secrets: tuple[str, ...] = ()
+    is_unseen: bool = False
 
     @property
     def loop(self) -> LoopKey:

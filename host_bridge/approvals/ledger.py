@@ -94,6 +94,8 @@ class Ledger:
                 LoopPattern(answer.pattern, question.asked)
             except PatternError as error:
                 return str(error)
+        if question.asked.is_unseen and answer.answer in ("run", "notebook") and answer.pattern is None:
+            return "what it would write is sent after the answer, so a yes can be for this once, or for a pattern"
         if answer.answer == "notebook" and self._store is None:
             return "the notebook's source is not known here, so nothing can be kept for it"
         if answer.answer == "always":

@@ -66,14 +66,24 @@ class LoopPattern:
 
 
 def suggested_rule(asked: AskedCall) -> str:
-    """Give the rule to propose as a pattern for a loop of such calls; empty where no single one would do."""
+    """Give the rule to propose as a pattern for a loop of such calls; empty where no single one would do.
+
+    A loop's next call has other arguments. So where the rule for this call is for nothing else, what is proposed is the rule
+    that asks: a person wrote it about such calls, and it will ask about the next one too.
+    """
     rules = {rule_for(asked.tool, resource) for resource in asked.resources or (None,)}
-    rule = rules.pop() if len(rules) == 1 else ""
-    try:
-        LoopPattern(Pattern(rule=rule, calls=1, seconds=1), asked)
-    except PatternError:
-        return ""
-    return rule
+    exact = rules.pop() if len(rules) == 1 else ""
+    for rule in (asked.rule, exact) if _is_for_one(exact) else (exact, asked.rule):
+        try:
+            LoopPattern(Pattern(rule=rule, calls=1, seconds=1), asked)
+        except PatternError:
+            continue
+        return rule
+    return ""
+
+
+def _is_for_one(rule: str) -> bool:
+    return not rule.endswith(" *)") and "(domain:" not in rule and "(url:" not in rule
 
 
 def _folders(resources: tuple[Resource, ...]) -> frozenset[str]:

@@ -395,6 +395,10 @@ class Policy:
     brakes_after_untrusted: bool = False
     accepted: Layer | None = None
 
+    def rule_text(self, rule_id: str) -> str:
+        """Give a rule as it is written; empty where no layer has one of that id."""
+        return next((rule.text for layer in self.layers for rule in layer.rules if rule.id == rule_id), "")
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, the one with authority first."""

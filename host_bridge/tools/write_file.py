@@ -112,7 +112,7 @@ class _Writing(Call):
 
 def _shown_content(content: bytes | Upload) -> Any:
     if not isinstance(content, bytes):
-        return "upload"
+        return {"upload": "bytes that are sent after the answer"}  # no text that content could pass for
     shown: dict[str, Any] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     if len(content) <= _MAX_PREVIEW_BYTES:
         with contextlib.suppress(UnicodeDecodeError):  # not text: the digest has to do

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bare_kernel import BareKernel, Host, open_host, open_kernel
 
-from hermes_protocol.messages import CallSite, Cancel, Pending, StatusReply, StatusRequest, ToolReply, ToolRequest
+from hermes_protocol.messages import CallSite, Cancel, Chunk, Pending, StatusReply, StatusRequest, ToolReply, ToolRequest
 from host_bridge import control
 
 RULES = """
@@ -209,3 +209,40 @@ def test_always_writes_a_rule_and_a_rule_that_asks_on_purpose_is_told(tmp_path):
     with open_host(policy_texts=unless, policy_paths=(("user", str(policy)),)) as host, open_kernel(host) as kernel:
         kernel.greet()
         assert kernel.call("terminal", command="touch made").code == "ok"
+
+
+def test_what_is_sent_after_the_answer_can_be_allowed_once_and_is_never_equal_to_another_call():
+    rules = (("test", 'version = 1\n[rules]\nask = ["write_file(./**)"]\n'),)
+    with open_host(policy_texts=rules, interactive=True) as host, open_kernel(host) as kernel:
+        kernel.greet()
+        written = Path(host.config.workspace) / "f"
+
+        def upload(content: bytes, first: str) -> control.Asked:
+            call_id = kernel.ask("write_file", path="f", upload="content")
+            asked = host.expect(control.Asked)
+            assert asked.shown["content"] != "upload", "that could be the content itself"
+            answer(host, asked, first)
+            if first != "once":
+                asked = host.expect(control.Asked)
+                assert "sent after the answer" in asked.problem
+                answer(host, asked, "once")
+            kernel.say(Chunk(id=call_id, stream="body", end=True), content)
+            assert replies(kernel, 1)[call_id].failure is None
+            assert written.read_bytes() == content
+            return asked
+
+        harmless = upload(b"print('hello')", "run")
+        assert upload(b"import os; os.abort()", "once").digest != harmless.digest
+
+
+def test_a_loop_is_proposed_as_the_rule_that_asks_because_its_next_call_differs(host, kernel):
+    ask(kernel, "echo 0", line=3)
+    asked = host.expect(control.Asked)
+    assert asked.suggested == "terminal(echo *)"
+    answer(host, asked, "run", pattern=control.Pattern(rule=asked.suggested, calls=3, seconds=60))
+    for number in (1, 2):
+        ask(kernel, f"echo {number}", line=3)
+    assert codes(kernel, 3) == ["ok"] * 3
+    ask(kernel, "echo 3", line=3)
+    answer(host, host.expect(control.Asked), "no")
+    assert codes(kernel, 1) == ["denied"]

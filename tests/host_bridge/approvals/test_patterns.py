@@ -96,3 +96,16 @@ def test_the_rule_to_propose_matches_the_call_it_is_proposed_for():
     assert suggested_rule(asked_call(resources=several)) == ""
     unread = CommandResource(None, "git push $(x)", "/workspace")
     assert suggested_rule(asked_call(resources=(unread,))) == ""
+
+
+def test_a_loop_of_calls_that_differ_is_proposed_as_the_rule_that_asks():
+    def proposed(command: str, rule: str) -> str:
+        return suggested_rule(asked_call(command, rule=rule))
+
+    assert proposed("touch a1", "terminal(touch *)") == "terminal(touch *)"
+    assert proposed("git push origin main", "terminal(git *)") == "terminal(git push *)", "the narrower of two for many"
+    assert proposed("touch a1", "terminal") == "terminal(touch a1)", "a rule for everything bounds nothing"
+    assert proposed("touch a1", "terminal(touch a)") == "terminal(touch a1)", "what asks generously may not cover it"
+    page = PathResource("/workspace/config/a.toml", "config/a.toml", Access.WRITE)
+    written = asked_call(tool="write_file", resources=(page,), rule="write_file(./config/**)")
+    assert suggested_rule(written) == "write_file(./config/**)"

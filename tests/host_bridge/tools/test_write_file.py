@@ -323,5 +323,5 @@ class TestPreparing:
             assert "text" not in call.shown["content"]
             call.close()
         call = prepare(session, path="f", content=msgspec.to_builtins(Upload()))
-        assert call.shown["content"] == "upload"
+        assert call.shown["content"] == {"upload": "bytes that are sent after the answer"}
         call.close()
