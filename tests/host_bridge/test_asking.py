@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from bare_kernel import BareKernel, Host, open_host, open_kernel
 
-from hermes_protocol.messages import CallSite, Cancel, Chunk, Pending, StatusReply, StatusRequest, ToolReply, ToolRequest
+from hermes_protocol.messages import (
+    CallSite,
+    Cancel,
+    Chunk,
+    Pending,
+    StatusReply,
+    StatusRequest,
+    ToolReply,
+    ToolRequest,
+)
 from host_bridge import control
 
 RULES = """
