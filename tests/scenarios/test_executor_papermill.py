@@ -25,6 +25,7 @@ from papermill.iorw import papermill_io
 
 from host_bridge.errors import HostBridgeError
 from host_bridge.executor import NotebookExecutor
+from host_bridge.tape.reader import TapeReader
 
 PYTHON3 = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
@@ -366,3 +367,14 @@ def test_papermill_loads_the_engine_without_what_a_run_needs(machine: Machine) -
     program = "import papermill.engines, sys, json; print(json.dumps([m for m in sys.modules if m.startswith('host_bridge')]))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
     assert loaded == ["host_bridge", "host_bridge.executor", "host_bridge.executor.engine"]
+
+
+def test_papermills_own_runs_are_recorded_too(machine: Machine) -> None:
+    notebook = save(machine.workspace / "in.ipynb", "hermes.list_files()")
+    output = machine.workspace / "out.ipynb"
+    papermill.execute_notebook(
+        str(notebook), str(output), engine_name="hermes", kernel_name="hermes", progress_bar=False
+    )
+    with TapeReader(str(machine.workspace / "out.tape")) as tape:
+        assert [call.row.tool for call in tape.calls()] == ["list_files"]
+        assert tape.root() == nbformat.read(output, 4).metadata.hermes.run.tape.root
