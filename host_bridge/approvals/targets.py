@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from host_bridge.policy.methods import shown_method
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.remedies import quoted
@@ -28,6 +29,6 @@ def target_of(resource: Resource) -> str:
         case UrlResource():
             host = f"[{resource.host}]" if ":" in resource.host else resource.host
             port = "" if DEFAULT_PORTS.get(resource.scheme) == resource.port else f":{resource.port}"
-            return f"{resource.scheme}://{host}{port}{resource.path}"
+            return f"{shown_method(resource)}{resource.scheme}://{host}{port}{resource.path}"
         case TextResource():
             return resource.text

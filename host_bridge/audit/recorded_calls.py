@@ -11,6 +11,7 @@ from host_bridge.audit.reading import Entry
 from host_bridge.audit.redaction import REPLACEMENT
 from host_bridge.errors import InvalidCallError
 from host_bridge.policy import commands
+from host_bridge.policy.methods import METHOD_TOOLS, request_to
 from host_bridge.policy.model import Access, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import parse_url
 from host_bridge.policy.patterns import KINDS_BY_TOOL, Kind
@@ -125,11 +126,13 @@ def _resources(tool: str, kind: Kind, arguments: Mapping[str, Any], workspace: s
         case Kind.COMMAND:
             yield from commands.resources(_kept(arguments.get("command")), _kept(arguments.get("workdir", workspace)))
         case Kind.URL:
-            for url in _listed(arguments.get("urls")):
-                try:
-                    yield parse_url(_kept(url))
-                except InvalidCallError as error:
-                    raise UnreadableCallError(str(error)) from None
+            try:
+                if tool in METHOD_TOOLS:
+                    yield request_to(_kept(arguments.get("method")), _kept(arguments.get("url")))
+                else:
+                    yield from (parse_url(_kept(url)) for url in _listed(arguments.get("urls")))
+            except InvalidCallError as error:
+                raise UnreadableCallError(str(error)) from None
         case Kind.TEXT:
             yield TextResource(_kept(arguments.get("query")))
 

@@ -268,7 +268,7 @@ def _tell_learned(observed: ObservedRun, learned: Learned, declared: Mapping[str
         print_note(f"note: {plain(one.rule)} allows more than the {one.seen} that were seen")
     for call in learned.unlearned:
         print_note(f"note: no rule was made for {plain(call)}; add one yourself if it is meant")
-    if any(rule.startswith("web_extract") for rule in learned.allow):
+    if any(rule.startswith(("web_extract", "http_request")) for rule in learned.allow):
         print_note("note: redirects are decided too, and not in the log: add hosts that pages redirect to")
     print_note(
         f"written into {plain(written)}" if written else "nothing was written; --write puts it into the notebook"

@@ -134,6 +134,7 @@ def explain_command(
     SUBJECT is what the call is about: a command line, a path, a URL, or a text. NAME=VALUE are further arguments.
         hermes-runtime policy explain terminal 'git push origin main'
         hermes-runtime policy explain read_file /etc/passwd
+        hermes-runtime policy explain http_request 'POST https://api.example.org/v1/items'
 
     Exits with 0 if it is allowed, with 3 if it is denied or needs a person.
     """

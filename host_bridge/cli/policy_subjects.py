@@ -44,7 +44,7 @@ def prepared_resources(
 
     Args:
         name: The tool's.
-        subject: The value of its first argument, `path` where it has one.
+        subject: The value of its first argument, `path` where it has one; for requests a method and a URL.
         arguments: Further arguments as text.
         workspace: The session's.
 
@@ -66,11 +66,15 @@ def prepared_resources(
 def _arguments(tool: Tool, subject: str | None, given: Mapping[str, str]) -> Any:
     import msgspec
 
+    from host_bridge.policy.methods import METHOD_TOOLS, split_request
+
     fields = {field.name: field for field in msgspec.structs.fields(tool.Arguments)}
     hints = get_type_hints(tool.Arguments)
     chosen = "path" if "path" in fields else next(iter(fields), "")
     values: dict[str, Any] = dict(given)
-    if subject is not None:
+    if subject is not None and tool.name in METHOD_TOOLS:
+        values["method"], values["url"] = split_request(subject)
+    elif subject is not None:
         is_list = any(kind in str(hints.get(chosen)) for kind in ("tuple[", "list["))
         values[chosen] = [subject] if is_list else subject
     elif chosen in fields and fields[chosen].required:

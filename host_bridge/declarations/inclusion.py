@@ -6,7 +6,7 @@ person is shown one line too many, never one too few.
     globs      token by token: a wildcard takes in whatever the narrower pattern has at that place
     paths      name by name, `**` any number of names; what sounds secret is beyond wildcards, so only its own name takes it in
     commands   word by word; a word that could be a hazard is taken in only by the same word
-    URLs       scheme, port, host, and the path as a glob
+    URLs       methods, scheme, port, host, and the path as a glob
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Hashable, Sequence
 
 from host_bridge.policy.floor import is_secret
 from host_bridge.policy.hazards import is_known
+from host_bridge.policy.methods import LOOKING
 from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.patterns import (
     EVERY_TOOL,
@@ -223,6 +224,8 @@ _NO_OPTION = "(?!-)"  # what the pattern of a word begins with that can't be an 
 
 def _allows_url(rule: str, wider: str, effort: Effort) -> bool:
     narrow, wide = _url(rule), _url(wider)
+    if narrow.methods != wide.methods and not (narrow.methods or LOOKING) <= (wide.methods or LOOKING):
+        return False
     if not _includes_place(narrow, wide) or not _includes_host(narrow.host, wide.host):
         return False
     if wide.path is None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from host_bridge.policy.floor import is_secret
 from host_bridge.policy.layers import Clause, Matcher, Rule
+from host_bridge.policy.methods import shown_method, with_method
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS, bracketed
 from host_bridge.policy.patterns import PatternError
@@ -131,7 +132,7 @@ class _Learner:
                 case CommandResource():
                     self._add_command(call.tool, resource)
                 case UrlResource():
-                    self._add_rule(f"{call.tool}({_url_pattern(resource)})", resource)
+                    self._add_rule(f"{call.tool}({with_method(_url_pattern(resource), resource.method)})", resource)
                 case TextResource():
                     self._searches[call.tool].add(resource.text)
 
@@ -236,7 +237,7 @@ def _told(resource: Resource) -> str:
         case CommandResource():
             return resource.text
         case UrlResource():
-            return f"{resource.scheme}://{resource.host}:{resource.port}{resource.path}"
+            return f"{shown_method(resource)}{resource.scheme}://{resource.host}:{resource.port}{resource.path}"
         case TextResource():
             return resource.text
 

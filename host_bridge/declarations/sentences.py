@@ -8,7 +8,8 @@ from typing import Any
 from host_bridge.declarations.difference import AuthorityDifference, BudgetChange, Gain, Gained
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.loading import read_declaration
-from host_bridge.policy.patterns import Kind, parse_rule
+from host_bridge.policy.methods import LOOKING, METHOD_TOOLS, METHODS, split_methods
+from host_bridge.policy.patterns import Kind, ParsedRule, parse_rule
 from host_bridge.policy.remedies import shown_rule
 
 _VERBS = {
@@ -21,12 +22,14 @@ _VERBS = {
     "search_files": "search",
     "web_extract": "fetch pages of",
     "web_search": "search the web for",
+    "http_request": "make HTTP requests to",
 }
 _EVERYTHING = {
     "terminal": "any command line at all, also ones nobody can take apart",
     "read_file": "any file, also those that may hold secrets",
     "web_extract": "any public place",
     "web_search": "anything",
+    "http_request": "any public place, with any method and body",
 }
 
 
@@ -40,15 +43,19 @@ def rule_sentence(rule: str) -> str:
         )
     if parsed.pattern is None:
         return verb if parsed.tool == "process" else f"{verb} {_EVERYTHING.get(parsed.tool, 'anything')}"
-    return f"{verb} {_pattern(parsed.pattern, parsed.kinds)}"
+    return f"{verb} {_pattern(parsed)}"
 
 
-def _pattern(pattern: str, kinds: tuple[Kind, ...]) -> str:
+def _pattern(rule: ParsedRule) -> str:
+    pattern, kinds = rule.pattern or "", rule.kinds
     shown = shown_rule(pattern)
     if Kind.PATH in kinds and pattern.endswith("/**"):
         return f"{shown_rule(pattern.removesuffix('/**')) or '/'} and all beneath it"
     if Kind.URL in kinds:
-        return shown.removeprefix("domain:").removeprefix("url:")
+        named, place = split_methods(pattern)
+        methods = sorted(named or (LOOKING if rule.tool in METHOD_TOOLS else ()), key=METHODS.index)
+        shown = shown_rule(place.removeprefix("domain:").removeprefix("url:"))
+        return f"{shown} ({', '.join(methods)})" if methods else shown
     return f"`{shown}`" if Kind.COMMAND in kinds else shown
 
 

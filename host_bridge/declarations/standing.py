@@ -11,6 +11,7 @@ from host_bridge.errors import InvalidCallError
 from host_bridge.policy.engine import explain
 from host_bridge.policy.layers import SAME_CONTENT, Clause, Policy, Rule
 from host_bridge.policy.loading import read_declaration
+from host_bridge.policy.methods import LOOKING, METHOD_TOOLS, METHODS
 from host_bridge.policy.model import Access, AccessRequest, CommandResource, Effect, Resource, TextResource
 from host_bridge.policy.origins import parse_url
 from host_bridge.policy.patterns import EVERY_TOOL, Kind, ParsedRule, PatternError, parse_path, parse_rule
@@ -106,7 +107,7 @@ def _example(rule: ParsedRule, workspace: str) -> tuple[tuple[Resource, ...], bo
             )
             return (CommandResource(argv, " ".join(argv), workspace),), command.is_literal
         case Kind.URL:
-            return _place(rule.pattern)
+            return _place(rule.tool, rule.pattern)
         case _:
             return (TextResource(rule.pattern.replace("*", _ANYTHING)),), "*" not in rule.pattern
 
@@ -116,14 +117,17 @@ def _matching(matches: Any) -> str:
     return next((text for text in candidates if matches(text)), _ANYTHING)
 
 
-def _place(pattern: str) -> tuple[tuple[Resource, ...], bool]:
+def _place(tool: str, pattern: str) -> tuple[tuple[Resource, ...], bool]:
     parsed = parse_url_pattern(pattern)
+    # The one that is hardest to be allowed stands for all of them: the last of those that a rule may name.
+    method = max(parsed.methods or LOOKING, key=METHODS.index) if tool in METHOD_TOOLS or parsed.methods else ""
     host = parsed.host.replace("*", f"{_ANYTHING}.example" if parsed.host == "*" else _ANYTHING)
     port = f":{parsed.port}" if parsed.port else ""
     rest = pattern.partition("://")[2]
     path = rest[rest.find("/") :].replace("*", _ANYTHING) if "/" in rest else "/"
     shown = f"[{host}]" if ":" in host else host
     try:
-        return (parse_url(f"{parsed.scheme or 'https'}://{shown}{port}{path}"),), False
+        url = parse_url(f"{parsed.scheme or 'https'}://{shown}{port}{path}")
+        return (dataclasses.replace(url, method=method),), False
     except InvalidCallError:
         return (), False

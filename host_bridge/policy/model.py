@@ -62,12 +62,17 @@ class CommandResource:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UrlResource:
-    """A place on the network. `host` is lower case, without a trailing dot, IDNA-encoded; `path` includes the query."""
+    """A place on the network. `host` is lower case, without a trailing dot, IDNA-encoded; `path` includes the query.
+
+    Attributes:
+        method: What is asked of it, in capitals; empty for a tool whose calls have no method.
+    """
 
     scheme: str
     host: str
     port: int
     path: str
+    method: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -136,6 +136,16 @@ def is_local_name(host: str) -> bool:
     return (":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None) and not is_public(host)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _canonical_host(url: str, text: str) -> str:
     if text.startswith("["):
         return _canonical_ipv6(url, text[1:-1])

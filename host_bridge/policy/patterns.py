@@ -4,7 +4,7 @@ What a pattern means depends on what the tool's calls are about:
 
     paths      ./data/*.csv, ./**, /var/log/**      `*` within one name, `**` any number of folders
     commands   git status *, head -n #              words; a last `*` is any further arguments, `#` a whole number
-    URLs       domain:*.python.org, url:https://host/path/**
+    URLs       domain:*.python.org, url:https://host/path/**; of a tool that has methods also POST url:https://host/path/**
     text       *weather*
 
 Everything unclear is refused when the policy is loaded. A pattern is compiled twice over: as narrow as it is written, for
@@ -20,6 +20,7 @@ import re
 import unicodedata
 
 from host_bridge.policy.display import escaped
+from host_bridge.policy.methods import METHOD_TOOLS, names_methods
 
 _RULE = re.compile(r"(?P<tool>\*|[a-z][a-z0-9_]{0,63})(?:\((?P<pattern>.*)\))?", re.DOTALL)
 MAX_RULE_CHARACTERS = 8192  # as long as the longest command line that is understood
@@ -54,6 +55,7 @@ KINDS_BY_TOOL = {
     "search_files": Kind.PATH,
     "web_extract": Kind.URL,
     "web_search": Kind.TEXT,
+    "http_request": Kind.URL,
 }
 """What the built-in tools' calls are about; another tool's patterns say it by how they begin."""
 
@@ -96,11 +98,17 @@ def parse_rule(text: str) -> ParsedRule:
 
 
 def kinds_of(tool: str, pattern: str) -> tuple[Kind, ...]:
-    """Say what a tool's pattern may be compared with."""
+    """Say what a tool's pattern may be compared with.
+
+    Raises:
+        PatternError: It names methods, and the tool's calls have none.
+    """
     known = KINDS_BY_TOOL.get(tool)
+    if known is Kind.URL and tool not in METHOD_TOOLS and names_methods(pattern):
+        raise PatternError(f"{tool}({pattern}): calls of {tool} have no method; leave it out")
     if known is not None:
         return (known,)
-    if pattern.startswith(("domain:", "url:")):
+    if pattern.startswith(("domain:", "url:")) or names_methods(pattern):
         return (Kind.URL,)
     if pattern.startswith(("./", "/")):
         return (Kind.PATH,)

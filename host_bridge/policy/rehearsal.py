@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from host_bridge.policy.display import one_line
 from host_bridge.policy.engine import decide
 from host_bridge.policy.layers import Policy
+from host_bridge.policy.methods import shown_method
 from host_bridge.policy.model import (
     AccessRequest,
     CommandResource,
@@ -146,7 +147,9 @@ def subject_text(resource: Resource) -> str:
         case CommandResource():
             return one_line(resource.text)
         case UrlResource():
-            return one_line(f"{resource.scheme}://{bracketed(resource.host)}:{resource.port}{resource.path}")
+            return one_line(
+                f"{shown_method(resource)}{resource.scheme}://{bracketed(resource.host)}:{resource.port}{resource.path}"
+            )
         case TextResource():
             return one_line(resource.text)
 

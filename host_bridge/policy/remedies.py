@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.hazards import HABITS, find_hazards
 from host_bridge.policy.layers import Clause, Layer, Rule
+from host_bridge.policy.methods import shown_method, with_method
 from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 
@@ -140,7 +141,7 @@ def rule_for(tool: str, resource: Resource | None) -> str:
         case CommandResource():
             return _command_rule(tool, resource.argv or ())
         case UrlResource():
-            return f"{tool}({_url_pattern(resource)})"
+            return f"{tool}({with_method(_url_pattern(resource), resource.method)})"
         case TextResource() | None:
             return tool if _TOOL.fullmatch(tool) else ""
 
@@ -158,7 +159,7 @@ def describe(tool: str, resource: Resource | None) -> str:
         case CommandResource():
             return f"the command `{one_line(' '.join(map(quoted, resource.argv or ())))}`"
         case UrlResource():
-            return f"{tool} of {one_line(f'{resource.scheme}://{resource.host}')}"
+            return f"{tool} of {one_line(f'{shown_method(resource)}{resource.scheme}://{resource.host}')}"
         case TextResource() | None:
             return tool
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from host_bridge.policy import commands
+from host_bridge.policy.methods import METHOD_TOOLS, parse_request
 from host_bridge.policy.model import Access, PathResource, Resource, TextResource
 from host_bridge.policy.origins import parse_url
 from host_bridge.policy.patterns import KINDS_BY_TOOL, Kind
@@ -24,7 +25,8 @@ def resources_of(tool: str, subject: str | None, workspace: str = WORKSPACE) -> 
 
     Args:
         tool: The tool's name.
-        subject: A command line, a path, a URL or a text, whichever the tool takes; None for a call about nothing.
+        subject: A command line, a path, a URL (of a tool with methods, after one) or a text, whichever the tool takes; None
+            for a call about nothing.
         workspace: Where relative paths start and commands run.
 
     Raises:
@@ -38,7 +40,7 @@ def resources_of(tool: str, subject: str | None, workspace: str = WORKSPACE) -> 
         case Kind.PATH:
             return (path_resource(subject, Access.WRITE if tool in _WRITING_TOOLS else Access.READ, workspace),)
         case Kind.URL:
-            return (parse_url(subject),)
+            return (parse_request(subject) if tool in METHOD_TOOLS else parse_url(subject),)
         case _:
             return (TextResource(subject),)
 

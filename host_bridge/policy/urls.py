@@ -1,7 +1,7 @@
 """Compares a URL with a rule: `domain:docs.python.org`, `domain:*.python.org`, `url:https://host:8443/path/**`.
 
 `domain:` is about http and https at their own ports. `*.python.org` means the names below `python.org`; a `deny` or `ask` rule
-means `python.org` too, and any port and scheme.
+means `python.org` too, and any port and scheme. Methods may stand before it: `host_bridge.policy.methods`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import re
 from urllib.parse import unquote
 
+from host_bridge.policy.methods import LOOKING, split_methods
 from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.patterns import PatternError
@@ -33,15 +34,19 @@ class UrlPattern:
         scheme: Empty for http and https.
         port: 0 for the scheme's own.
         path: What the path must be, None for any.
+        methods: What may be asked of it, None where the rule doesn't say.
     """
 
     host: str
     scheme: str = ""
     port: int = 0
     path: re.Pattern[str] | None = None
+    methods: frozenset[str] | None = None
 
     def allows(self, url: UrlResource) -> bool:
         """Whether an `allow` rule means this URL."""
+        if not self._allows_method(url.method):
+            return False
         default_port = DEFAULT_PORTS.get(url.scheme)
         if url.scheme != self.scheme if self.scheme else default_port is None:
             return False
@@ -55,6 +60,8 @@ class UrlPattern:
 
     def may_mean(self, url: UrlResource) -> bool:
         """Whether a `deny` or `ask` rule applies to this URL."""
+        if not self._may_mean_method(url.method):
+            return False
         if self.scheme and {self.scheme, url.scheme} - {"http", "https"} and self.scheme != url.scheme:
             return False
         if self.port and url.port != self.port:
@@ -64,6 +71,16 @@ class UrlPattern:
         if self.path is None or len(url.path) > MAX_MATCHED_CHARACTERS or not _is_plain(url.path):
             return True
         return self.path.match(unquote(url.path)) is not None
+
+    def _allows_method(self, method: str) -> bool:
+        if self.methods is not None:
+            return method in self.methods
+        return not method or method in LOOKING
+
+    def _may_mean_method(self, method: str) -> bool:
+        if self.methods is None or not method or method in self.methods:
+            return True
+        return method == "HEAD" and "GET" in self.methods
 
     def _means_host(self, host: str, *, generous: bool) -> bool:
         if self.host == "*":
@@ -79,9 +96,13 @@ def parse_url_pattern(pattern: str) -> UrlPattern:
     Raises:
         PatternError: It isn't one.
     """
-    if pattern.startswith("domain:"):
-        return UrlPattern(_host(pattern.removeprefix("domain:"), pattern))
-    match = _URL.fullmatch(pattern.removeprefix("url:")) if pattern.startswith("url:") else None
+    try:
+        methods, place = split_methods(pattern)
+    except ValueError as error:
+        raise PatternError(str(error)) from None
+    if place.startswith("domain:"):
+        return UrlPattern(_host(place.removeprefix("domain:"), pattern), methods=methods)
+    match = _URL.fullmatch(place.removeprefix("url:")) if place.startswith("url:") else None
     if match is None:
         raise PatternError(
             f"{pattern!r}: write domain:example.org, domain:*.example.org or url:https://example.org/path/**"
@@ -89,7 +110,7 @@ def parse_url_pattern(pattern: str) -> UrlPattern:
     host = _host(match["host"], pattern)
     if match["scheme"] not in DEFAULT_PORTS and not match["port"]:
         raise PatternError(f"{pattern!r}: name the port, since {match['scheme']} has none that is known here")
-    return UrlPattern(host, match["scheme"], int(match["port"] or 0), _path(match["path"] or "/", pattern))
+    return UrlPattern(host, match["scheme"], int(match["port"] or 0), _path(match["path"] or "/", pattern), methods)
 
 
 def _host(text: str, pattern: str) -> str:

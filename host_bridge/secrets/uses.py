@@ -14,7 +14,7 @@ from host_bridge.policy.engine import decide
 from host_bridge.policy.floor import Floor
 from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule
 from host_bridge.policy.model import AccessRequest, Effect, Resource, UrlResource
-from host_bridge.policy.origins import DEFAULT_PORTS, bracketed, parse_url
+from host_bridge.policy.origins import DEFAULT_PORTS, bracketed, is_loopback, parse_url
 from host_bridge.policy.patterns import EVERY_TOOL, PatternError, parse_rule
 
 Origin = tuple[str, str, int]
@@ -97,9 +97,12 @@ class Use:
         except InvalidCallError as error:
             problem = str(error)
         else:
-            if url.path == "/":
+            if url.path != "/":
+                problem = "it has a path, and a secret is for a whole host"
+            elif url.scheme == "http" and not is_loopback(url.host):
+                problem = "a secret would go there unencrypted, and only on this machine can nobody listen"
+            else:
                 return url.scheme, url.host, url.port
-            problem = "it has a path, and a secret is for a whole host"
         raise ConfigurationError(
             f"[{self._key}] hosts: {host!r} is no host: {problem}; write git.example.org, git.example.org:8443 or "
             "http://localhost:3000",

@@ -7,6 +7,7 @@ from typing import Any
 
 from host_bridge.policy.engine import decide
 from host_bridge.policy.loading import Policy, load_policy
+from host_bridge.policy.methods import METHOD_TOOLS, SAFE
 from host_bridge.policy.model import Access, AccessRequest, CommandResource, Effect, PathResource, Resource
 
 _WEB = frozenset({"web_search", "web_extract"})  # they ask and fetch, and send nothing but that
@@ -29,6 +30,8 @@ class Effects:
         """Whether a call may change something. True for what isn't known."""
         if tool in _WEB:
             return False
+        if tool in METHOD_TOOLS:
+            return shown.get("method") not in SAFE
         if tool == "process":
             return shown.get("action") not in _LOOKING_AFTER
         return not resources or any(self._changes(resource) for resource in resources)
