@@ -43,6 +43,7 @@ from hermes_runtime._secrets import SecretHandle, SecretText, secret
 from hermes_runtime._tools import (
     budget,
     call,
+    http_request,
     list_files,
     patch,
     process,
@@ -84,6 +85,7 @@ __all__ = [
     "budget",
     "call",
     "glue",
+    "http_request",
     "list_files",
     "narrow",
     "open",

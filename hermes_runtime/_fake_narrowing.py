@@ -69,6 +69,8 @@ def _matches(pattern: str, arguments: Mapping[str, Any]) -> bool:
             return _path_regex(pattern).fullmatch(posixpath.normpath(path)) is not None
         case {"command": str(command)}:
             return _command_matches(pattern, command)
+        case {"url": str(url), "method": str(method)}:
+            return _request_matches(pattern, method, url)
         case {"urls": [*urls]}:
             return all(_url_matches(pattern, str(url)) for url in urls)
     texts = [value for value in arguments.values() if isinstance(value, str)]
@@ -99,6 +101,12 @@ def _command_matches(pattern: str, command: str) -> bool:
     if re.search(r"[;&|<>$`\n]", command) or len(words) < len(wanted) or (len(words) > len(wanted) and not is_open):
         return False
     return all(fnmatch.fnmatchcase(word, want) for word, want in zip(words, wanted, strict=False))
+
+
+def _request_matches(pattern: str, method: str, url: str) -> bool:
+    methods, _, place = pattern.rpartition(" ")
+    named = {one.strip() for one in methods.split(",")} if methods else {"GET", "HEAD"}
+    return ("*" in named or method.upper() in named) and _url_matches(place, url)
 
 
 def _url_matches(pattern: str, url: str) -> bool:

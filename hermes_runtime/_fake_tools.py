@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +33,17 @@ class Command:
     stderr: str | bytes = b""
     exit_code: int = 0
     duration_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a fake `http_request` may return, to say more than the body: a text, bytes, or what becomes JSON."""
+
+    body: Any = b""
+    status: int = 200
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    url: str = ""
 
 
 class FakeFiles:
@@ -176,10 +188,41 @@ def _documents(call: Any, value: Any) -> Reply:
     return Reply({"documents": documents}, bulk)
 
 
+def _answer(call: Any, value: Any) -> Reply:
+    answer = value if isinstance(value, Answer) else Answer(value)
+    body = b"" if answer.body is None else answer.body
+    headers = {name.lower(): text for name, text in answer.headers.items()}
+    if not isinstance(body, str | bytes):
+        body = json.dumps(body)
+        headers.setdefault("content-type", "application/json")
+    elif isinstance(body, str):
+        headers.setdefault("content-type", "text/plain; charset=utf-8")
+    content = as_bytes(body)
+    facts = {
+        "status": answer.status,
+        "reason": answer.reason,
+        "headers": [[name, text] for name, text in headers.items()],
+        "url": answer.url or call.arguments["url"],
+        "returned_bytes": len(content),
+        "size_bytes": len(content),
+        "truncated": False,
+    }
+    most = call.arguments.get("max_bytes")
+    if most is not None and len(content) > most:
+        content = content[:most]
+        facts.update(returned_bytes=most, truncated=True)
+    if len(content) <= INLINE_BYTES:
+        return Reply(facts, {"content": content})
+    for start in range(0, len(content), CHUNK_BYTES):
+        call.emit("body", content[start : start + CHUNK_BYTES])
+    return Reply(facts)
+
+
 _ADAPTERS: dict[str, Callable[[Any, Any], Reply]] = {
     "terminal": _command,
     "read_file": _content,
     "write_file": _written,
     "web_search": _search,
     "web_extract": _documents,
+    "http_request": _answer,
 }

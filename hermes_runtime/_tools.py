@@ -17,6 +17,7 @@ from hermes_runtime._commands import DEFAULT_SECONDS, SETTLE_SECONDS, CommandOpe
 from hermes_runtime._errors import InvalidToolRequestError
 from hermes_runtime._file_tools import list_files, patch, read_bytes, read_file, search_files, write_file
 from hermes_runtime._files import WINDOW_BYTES, plain_path
+from hermes_runtime._http import http_request
 from hermes_runtime._processes import Process, StartOperation, process_operation
 from hermes_runtime._running import run
 from hermes_runtime._secrets import Marks, SecretHandle, command_secrets, is_hidden, take_handles
@@ -28,6 +29,7 @@ Secrets = Sequence[SecretHandle] | Mapping[str, SecretHandle]
 __all__ = [
     "budget",
     "call",
+    "http_request",
     "list_files",
     "patch",
     "process",

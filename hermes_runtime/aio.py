@@ -166,6 +166,7 @@ list_files = _awaitable(_tools.list_files)
 search_files = _awaitable(_tools.search_files)
 web_search = _awaitable(_tools.web_search)
 web_extract = _awaitable(_tools.web_extract)
+http_request = _awaitable(_tools.http_request)
 call = _awaitable(_tools.call)
 tools = _awaitable(_tools.tools)
 budget = _awaitable(_tools.budget)
@@ -175,6 +176,7 @@ __all__ = [
     "Process",
     "budget",
     "call",
+    "http_request",
     "list_files",
     "narrow",
     "patch",

@@ -15,7 +15,7 @@ how a notebook takes it.
 Functions get the tool's arguments by name. One with a parameter called `call` is also given the `FakeCall`, to stream
 (`call.emit`), to read an upload (`call.body()`), or to notice that it was cancelled. What they return is the tool's result;
 for some a plain value will do: text or `Command` for `terminal`, text or bytes for `read_file`, a list for `web_search`
-and `web_extract`.
+and `web_extract`, a body (text, bytes, or what becomes JSON) or `Answer` for `http_request`.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ from hermes_runtime import _client
 from hermes_runtime._errors import ERRORS, HermesError, ToolDeniedError, ToolFailedError
 from hermes_runtime._fake_calls import FakeCall
 from hermes_runtime._fake_narrowing import narrowing_denial, narrowing_problem
-from hermes_runtime._fake_tools import Command, FakeFiles, Reply, complete
+from hermes_runtime._fake_tools import Answer, Command, FakeFiles, Reply, complete
 from hermes_runtime._wakers import Waker
 
-__all__ = ["Command", "FakeCall", "FakeHost", "Reply"]
+__all__ = ["Answer", "Command", "FakeCall", "FakeHost", "Reply"]
 
 LIMITS = Limits(open_calls=64, frame_bytes=MAX_BULK_FRAME_BYTES, upload_window_bytes=2 * 2**20, heartbeat_seconds=5.0)
 IDLE_SECONDS = 0.2  # between two looks at the calls' deadlines

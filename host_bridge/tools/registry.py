@@ -12,6 +12,7 @@ import msgspec
 
 from hermes_protocol.messages import Parameter, ToolDescription
 from host_bridge.errors import ConfigurationError, UnknownToolError
+from host_bridge.tools.http_request import HttpRequest
 from host_bridge.tools.interface import Tool, Upload
 from host_bridge.tools.list_files import ListFiles
 from host_bridge.tools.patch import Patch
@@ -35,6 +36,7 @@ BUILT_IN: tuple[type[Tool], ...] = (
     SearchFiles,
     WebSearch,
     WebExtract,
+    HttpRequest,
 )
 
 
@@ -132,7 +134,9 @@ def describe(tool: Tool) -> ToolDescription:
 def _spelling(annotation: object) -> str:
     if annotation == bytes | Upload:
         return "bytes"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    if isinstance(annotation, type):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace(f" | {Upload.__module__}.{Upload.__qualname__}", "")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

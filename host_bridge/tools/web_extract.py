@@ -17,13 +17,13 @@ from msgspec import Meta
 
 from host_bridge.errors import DeniedError, InvalidCallError
 from host_bridge.policy.model import UrlResource
-from host_bridge.policy.origins import bracketed, is_local_name, join_url, parse_url, url_text
+from host_bridge.policy.origins import join_url, parse_url, url_text
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.web.jobs import Answer, Fetch, Page, Problem, Redirected
+from host_bridge.tools.web.places import Places
 from host_bridge.tools.web.workers import WebWorker, WebWorkers
 
-_RULE_ID = "web_extract:address"
 _CHECK_SECONDS = 0.1
 _LATE_SECONDS = 1.0  # a worker keeps its own time; one that doesn't answer soon after is not waited for
 _REPLY_SECONDS = 0.5  # kept back from the call's time, so that what was read in time arrives
@@ -52,6 +52,11 @@ class WebExtractSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     user_agent: Annotated[str, Meta(pattern=r"\A[ -~]{1,200}\Z")] = "Mozilla/5.0 (compatible; hermes-runtime)"
     worker_memory_bytes: Annotated[int, Meta(ge=256 * 2**20)] = 1 * 2**30
 
+    @property
+    def places(self) -> Places:
+        """Where it may go."""
+        return Places("web_extract", self.ports, self.allow_private)
+
 
 class WebExtract(Tool):
     """Read web pages as Markdown.
@@ -78,7 +83,7 @@ class WebExtract(Tool):
         settings = read_settings(session, self.name, WebExtractSettings)
         urls = tuple(parse_url(text) for text in arguments.urls)
         for url in urls:
-            _check_place(url, settings)
+            settings.places.check(url)
         return Extraction(arguments, urls, settings)
 
 
@@ -135,7 +140,7 @@ class Extraction(Call):
                 host=url.host,
                 port=url.port,
                 path=url.path,
-                any_address=_is_allowed_service(url, settings),
+                any_address=settings.places.are_allowed(url),
                 max_bytes=settings.max_bytes,
                 max_characters=min(
                     self._arguments.char_limit or settings.max_markdown_bytes, settings.max_markdown_bytes
@@ -167,7 +172,7 @@ class Extraction(Call):
             return f"it redirects more than {self._settings.max_redirects} times"
         try:
             target = join_url(document.url, location)
-            _check_place(target, self._settings)
+            self._settings.places.check(target)
             context.authorise(target)
         except InvalidCallError as error:
             return f"it redirects to what can't be fetched: {error}"
@@ -214,24 +219,3 @@ class _Document:
             "truncated": self.truncated,
             "error": self.error,
         }
-
-
-def _check_place(url: UrlResource, settings: WebExtractSettings) -> None:
-    """Refuse what no look-up could make right.
-
-    Raises:
-        DeniedError: A port that isn't allowed, or this machine.
-    """
-    if _is_allowed_service(url, settings):
-        return
-    place = f"{bracketed(url.host)}:{url.port}"
-    remedy = f'an administrator can set allow_private = ["{place}"] in [tools.web_extract]'
-    if url.port not in settings.ports:
-        allowed = ", ".join(map(str, settings.ports))
-        raise DeniedError(f"port {url.port} of {url.host} is not one of {allowed}", rule_id=_RULE_ID, remedy=remedy)
-    if is_local_name(url.host):
-        raise DeniedError(f"{url.host} is not on the public internet", rule_id=_RULE_ID, remedy=remedy)
-
-
-def _is_allowed_service(url: UrlResource, settings: WebExtractSettings) -> bool:
-    return f"{bracketed(url.host)}:{url.port}" in settings.allow_private

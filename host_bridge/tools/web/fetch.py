@@ -1,7 +1,8 @@
 """One HTTP request, with every address checked and everything bounded. Runs in a web worker.
 
 A name is resolved once; all of its addresses must be allowed, and the connection goes to one of exactly those. Nothing is
-followed, no proxy is used, no cookie or credential is sent. Whatever the server does, it ends at the deadline or at the cap.
+followed, no proxy is used, no cookie or credential is sent but what is given. Whatever the server does, it ends at the deadline
+or at the cap.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpcore
@@ -35,14 +37,18 @@ class Response:
 
     Attributes:
         headers: By lower-case name; of several only the first.
-        body: Decompressed; empty unless the status is a success.
+        body: Decompressed; empty unless the status is a success or every answer is wanted.
         truncated: Whether the body goes on beyond the cap.
+        reason: What the server wrote beside the status.
+        fields: All headers, in order.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     truncated: bool
+    reason: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -66,33 +72,47 @@ def fetch(
     any_address: bool = False,
     headers: Mapping[str, str] | None = None,
     resolver: Resolver = resolve,
+    method: str = "GET",
+    body: bytes | None = None,
+    every_answer: bool = False,
+    only_loopback: bool = False,
+    tool: str = "web_extract",
 ) -> Response:
-    """Request `url` with GET.
+    """Make one request.
 
     Args:
+        url: Where to.
         timeout_seconds: For everything together.
         max_bytes: How much of the body is read, compressed or not.
         any_address: Whether addresses that are not public may serve it.
-        headers: More than the few that are always sent.
+        headers: More than the few that are always sent, or instead of them.
         resolver: Gives a host's addresses.
+        method: What to ask.
+        body: What to send, None for nothing.
+        every_answer: Whether to read the body whatever the status.
+        only_loopback: Whether only this machine may serve it.
+        tool: Whose settings would allow an address that is refused.
 
     Raises:
         WebError: No answer, or none that could be read.
     """
     deadline = time.monotonic() + timeout_seconds
     backend = _CheckedNetwork(deadline, max_bytes + _OVERHEAD_BYTES, any_address, resolver)
+    backend.only_loopback, backend.tool = only_loopback, tool
     origin = httpcore.Origin(url.scheme.encode(), url.host.encode(), url.port)
     target = httpcore.URL(scheme=origin.scheme, host=origin.host, port=url.port, target=url.path.encode())
     try:
         with (
             httpcore.HTTPConnection(origin, ssl_context=_tls(), network_backend=backend) as connection,
-            connection.stream("GET", target, headers=_headers(url, headers or {})) as answer,
+            connection.stream(method, target, headers=_headers(url, headers or {}, body), content=body) as answer,
         ):
-            names = _decoded(answer.headers)
-            if not 200 <= answer.status < 300:
-                return Response(answer.status, names, b"", False)
-            body, truncated = _read_body(answer.iter_stream(), names.get("content-encoding", ""), max_bytes)
-            return Response(answer.status, names, body, truncated)
+            fields = tuple(_decoded(answer.headers))
+            names = dict(reversed(fields))  # of several the first
+            reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
+            if not (every_answer or 200 <= answer.status < 300):
+                return Response(answer.status, names, b"", False, reason, fields)
+            content, truncated = _read_body(answer.iter_stream(), names.get("content-encoding", ""), max_bytes)
+            return Response(answer.status, names, content, truncated, reason, fields)
     except (httpcore.TimeoutException, TimeoutError):
         raise WebTimeoutError(f"{url.host} did not answer completely within {timeout_seconds:g} s") from None
     except httpcore.ConnectError as error:
@@ -103,27 +123,28 @@ def fetch(
         raise WebError(f"{url.host} broke the connection") from None
 
 
-def _headers(url: UrlResource, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _headers(url: UrlResource, more: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
     port = "" if url.port == DEFAULT_PORTS[url.scheme] else f":{url.port}"
     sent = {
         "Host": f"{bracketed(url.host)}{port}",
         "Accept": "text/html,application/xhtml+xml,text/*;q=0.9,application/json;q=0.9,*/*;q=0.1",
         "Accept-Encoding": "gzip, deflate",
         "Connection": "close",
-        **more,
     }
+    given = {name.lower() for name in more}
+    sent = {name: value for name, value in sent.items() if name.lower() not in given} | dict(more)
+    if body is not None:
+        sent["Content-Length"] = str(len(body))
     return [(name.encode(), value.encode()) for name, value in sent.items()]
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
     for name, value in headers:
         try:
             text = value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")  # what HTTP once was
-        found.setdefault(name.decode("latin-1").lower(), text.strip())
-    return found
+        yield name.decode("latin-1").lower(), text.strip()
 
 
 def _read_body(pieces: Iterable[bytes], encoding: str, max_bytes: int) -> tuple[bytes, bool]:
@@ -153,6 +174,9 @@ def _tls() -> ssl.SSLContext:
 class _CheckedNetwork(httpcore.NetworkBackend):
     """Connects to checked addresses only."""
 
+    only_loopback = False
+    tool = "web_extract"
+
     def __init__(self, deadline: float, max_bytes: int, any_address: bool, resolver: Resolver) -> None:
         self._deadline = deadline
         self._max_bytes = max_bytes
@@ -170,10 +194,12 @@ class _CheckedNetwork(httpcore.NetworkBackend):
         """Resolve, check, connect; the first address that answers."""
         addresses = self._resolver(host, port)
         for address in addresses:
+            if self.only_loopback and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+                raise WebDeniedError(f"{host} is not this machine, so no secret may go there unencrypted; use https")
             if not self._any_address and not is_reachable(address):
                 raise WebDeniedError(
                     f"{host} has an address that is not public, so it may not be fetched; an administrator can allow it "
-                    f'with allow_private = ["{bracketed(host)}:{port}"] in [tools.web_extract]'
+                    f'with allow_private = ["{bracketed(host)}:{port}"] in [tools.{self.tool}]'
                 )
         problem = "it has no address"
         for address in addresses:
@@ -211,7 +237,13 @@ class _BoundedStream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all."""
         self._socket.settimeout(_left(self._deadline))
-        self._socket.sendall(buffer)
+        try:
+            self._socket.sendall(buffer)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            # A server may answer before it has read all: then the answer is still to be read.
+            raise httpcore.WriteError(str(error)) from None
 
     def close(self) -> None:
         """Close at once: what the server still wants to say is not waited for."""

@@ -42,6 +42,32 @@ class Fetch(_Message, frozen=True, tag="fetch"):
     timeout_seconds: float
 
 
+class Send(_Message, frozen=True, tag="send"):
+    """Make one request, following nothing, and give the answer as it is.
+
+    Attributes:
+        headers: Names and values, secrets put in; the worker adds what belongs to the connection.
+        body: None for none.
+        any_address: As in `Fetch`.
+        only_loopback: Whether it may be served by this machine only: it carries a secret, unencrypted.
+        max_bytes: How much of the answer's body is read, decompressed.
+        tool: Whose settings an administrator would change.
+    """
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    headers: dict[str, str]
+    body: bytes | None
+    any_address: bool
+    only_loopback: bool
+    max_bytes: int
+    timeout_seconds: float
+    tool: str
+
+
 class Search(_Message, frozen=True, tag="search"):
     """Ask a search provider. `settings` are its own; the key travels here and nowhere else."""
 
@@ -62,10 +88,28 @@ class Page(_Message, frozen=True, tag="page"):
     truncated: bool
 
 
+class Received(_Message, frozen=True, tag="received"):
+    """What a request was answered with.
+
+    Attributes:
+        headers: Names and values, in order.
+        size_bytes: How long the body is as the server says it, None where it doesn't.
+        truncated: Whether the body goes on beyond the cap.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    size_bytes: int | None
+    truncated: bool
+
+
 class Redirected(_Message, frozen=True, tag="redirected"):
     """The URL points elsewhere: whether to go there is not the worker's to decide."""
 
     location: str
+    status: int = 302
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,13 +133,13 @@ class Problem(_Message, frozen=True, tag="problem"):
     message: str
 
 
-Job = Fetch | Search
-Answer = Page | Redirected | Found | Problem
+Job = Fetch | Send | Search
+Answer = Page | Received | Redirected | Found | Problem
 
 
 def encode(message: Job | Answer) -> bytes:
     """Give a message's bytes, length first."""
-    body: bytes = msgpack.packb(msgspec.to_builtins(message))
+    body: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
     return _LENGTH.pack(len(body)) + body
 
 
@@ -122,5 +166,5 @@ class Decoder:
                 break
             body = bytes(self._buffer[_LENGTH.size : _LENGTH.size + size])
             del self._buffer[: _LENGTH.size + size]
-            messages.append(msgspec.convert(msgpack.unpackb(body), type=self._kind))
+            messages.append(msgspec.convert(msgpack.unpackb(body), type=self._kind, builtin_types=(bytes,)))
         return messages

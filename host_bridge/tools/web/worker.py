@@ -7,6 +7,7 @@ It has no authority: it reaches what the network lets it reach, and is told what
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 import threading
@@ -14,9 +15,23 @@ import threading
 from host_bridge.errors import HostBridgeError
 from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import url_text
-from host_bridge.tools.web.jobs import Answer, Decoder, Fetch, Found, Job, Page, Problem, Redirected, Search, encode
+from host_bridge.tools.web.jobs import (
+    Answer,
+    Decoder,
+    Fetch,
+    Found,
+    Job,
+    Page,
+    Problem,
+    Received,
+    Redirected,
+    Search,
+    Send,
+    encode,
+)
 from host_bridge.tools.web.problems import WebError
 
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _STACK_BYTES = 16 * 2**20  # converting nested pages is recursive
 _RECURSION_LIMIT = 10_000
@@ -46,6 +61,8 @@ def _work(job: Job, answers: int, writing: threading.Lock) -> None:
 
 def _answer(job: Job) -> Answer:
     try:
+        if isinstance(job, Send):
+            return _send(job)
         return _fetch(job) if isinstance(job, Fetch) else _search(job)
     except WebError as error:
         return Problem(job=job.job, kind=error.kind, message=str(error))
@@ -71,7 +88,7 @@ def _fetch(job: Fetch) -> Page | Redirected:
         headers={"User-Agent": job.user_agent},
     )
     if response.status in _REDIRECTS and (location := response.headers.get("location")):
-        return Redirected(job=job.job, location=location)
+        return Redirected(job=job.job, location=location, status=response.status)
     if not 200 <= response.status < 300:
         raise WebError(f"{job.host} answered with HTTP status {response.status}")
     title, text, kind = pages.to_text(response.body, response.headers.get("content-type", ""), url_text(url))
@@ -81,6 +98,35 @@ def _fetch(job: Fetch) -> Page | Redirected:
         content_type=kind[:200],
         markdown=text[: job.max_characters],
         truncated=response.truncated or len(text) > job.max_characters,
+    )
+
+
+def _send(job: Send) -> Received | Redirected:
+    from host_bridge.tools.web.fetch import fetch
+
+    response = fetch(
+        UrlResource(job.scheme, job.host, job.port, job.path),
+        method=job.method,
+        headers=job.headers,
+        body=job.body,
+        timeout_seconds=job.timeout_seconds,
+        max_bytes=job.max_bytes,
+        any_address=job.any_address,
+        only_loopback=job.only_loopback,
+        every_answer=True,
+        tool=job.tool,
+    )
+    if response.status in _REDIRECTS and (location := response.headers.get("location")):
+        return Redirected(job=job.job, location=location, status=response.status)
+    length = response.headers.get("content-length", "")
+    return Received(
+        job=job.job,
+        status=response.status,
+        reason=response.reason,
+        headers=response.fields,
+        body=response.body,
+        size_bytes=int(length) if _LENGTH.fullmatch(length) and "content-encoding" not in response.headers else None,
+        truncated=response.truncated,
     )
 
 

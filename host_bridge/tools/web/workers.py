@@ -93,8 +93,8 @@ class WebWorker:
 
     def _loss(self) -> CallError:
         return CallError(
-            "the process that reads the web ended unexpectedly; a page may have needed more memory than worker_memory_bytes in "
-            "[tools.web_extract] allows"
+            "the process that reads the web ended unexpectedly; the content may have needed more memory than "
+            "worker_memory_bytes in the tool's settings allows"
         )
 
     def _read(self) -> None:

@@ -15,8 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from host_bridge import control
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, DeniedError
-from host_bridge.policy.model import Resource
+from host_bridge.policy.model import Resource, UrlResource
+from host_bridge.secrets.marks import put_in
+from host_bridge.secrets.uses import Use
+from host_bridge.secrets.vault import RESOURCE
+from host_bridge.secrets.veil import Values
 from host_bridge.tools.interface import Tool, ToolOutput
 
 _TIME_IS_UP = CallTimeoutError("the call's time is up")
@@ -60,6 +65,8 @@ class FakeContext:
         credit: int | None = None,
         upload: Sequence[bytes] = (),
         allow: Callable[[Resource], bool] = lambda resource: True,
+        secrets: Sequence[control.SecretUse] = (),
+        values: Mapping[str, str] | None = None,
     ) -> None:
         self.session = session
         self.chunks: list[tuple[str, bytes]] = []
@@ -69,6 +76,11 @@ class FakeContext:
         self._credit = credit
         self._upload = upload
         self._allow = allow
+        self._secrets = tuple(secrets)
+        self._values = Values()
+        for name, value in (values or {}).items():
+            self._values.add(name, value)
+            session.resources[RESOURCE] = self._values
         self._error: CallError | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._timer = threading.Timer(timeout, self._end, [_TIME_IS_UP])
@@ -117,6 +129,12 @@ class FakeContext:
         for resource in resources:
             if not self._allow(resource):
                 raise DeniedError("no rule allows it", rule_id="test")
+
+    def reveal(self, value: Any, url: UrlResource | None = None) -> Any:
+        if url is not None:
+            for spec in self._secrets:
+                Use(spec, principal="", workspace="").check_host(url)
+        return put_in(value, [spec.name for spec in self._secrets], lambda name: self._values[name])
 
     # what a test uses
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+import web_attacks
 
 from host_bridge.errors import (
     CallCancelledError,
@@ -154,21 +155,7 @@ class TestRedirects:
 
     @pytest.mark.parametrize(
         "location",
-        [
-            "http://127.0.0.1:{port}/",
-            "http://localhost:{port}/",
-            "http://[::ffff:127.0.0.1]:{port}/",
-            "//127.0.0.1:{port}/",
-            "http://127.1:{port}/",
-            "http://2130706433:{port}/",
-            "http://169.254.169.254/latest/meta-data/",
-            "file:///etc/passwd",
-            "gopher://127.0.0.1:{port}/",
-            "data:text/plain,x",
-            "http://user@127.0.0.1:{port}/",
-            "http://example.org:22/",
-            "http://exa\tmple.org/",
-        ],
+        web_attacks.REDIRECTS,
     )
     def test_to_what_may_not_be_fetched_they_end(
         self, serve: Serve, allow: Any, extract: Extract, make_context: Any, location: str
@@ -200,9 +187,7 @@ class TestRedirects:
 class TestWhatIsRefusedAtOnce:
     @pytest.mark.parametrize(
         "url",
-        """http://127.0.0.1/ http://[::1]/ http://[::ffff:127.0.0.1]/ http://localhost./ http://x.localhost/
-        http://169.254.169.254/ http://[fd00:ec2::254]/ http://10.0.0.1/ https://example.org:22/ http://example.org:8080/
-        http://0.0.0.0/ http://[::]/ http://192.168.0.1/ http://100.100.100.200/ http://[64:ff9b::7f00:1]/""".split(),  # noqa: SIM905
+        web_attacks.NOT_PUBLIC,
     )
     def test_places_that_are_not_public(self, session: Any, url: str) -> None:
         with pytest.raises(DeniedError) as caught:
@@ -211,8 +196,7 @@ class TestWhatIsRefusedAtOnce:
 
     @pytest.mark.parametrize(
         "url",
-        """http://2130706433/ http://0x7f.1/ http://0177.0.0.1/ http://127.1/ https://good.com@127.0.0.1/ file:///etc/passwd
-        gopher://127.0.0.1/ data:text/plain,x http://１２７.0.0.1/ http://good.com\\@evil.com/""".split(),  # noqa: SIM905
+        web_attacks.MISLEADING,
     )
     def test_spellings_that_mislead(self, session: Any, url: str) -> None:
         with pytest.raises(InvalidCallError):
