@@ -115,7 +115,7 @@ class HttpResponse:
         """The body as text; bytes that are none are replaced."""
         try:
             return self.content.decode(self.encoding, errors="replace")
-        except LookupError:  # a codec that is none for text
+        except (LookupError, ValueError):  # a codec that is none for text, or knows no replacing
             return self.content.decode(errors="replace")
 
     def json(self) -> Any:

@@ -109,7 +109,7 @@ class HttpRequest(Tool):
         method: str
         url: str
         headers: Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)] = {}
-        body: str | bytes | Upload | None = None
+        body: Any = None  # text, bytes or an upload: msgspec knows no union of the first two
         json: Any = None
         max_bytes: Annotated[int, Meta(ge=1)] | None = None
 
@@ -125,6 +125,10 @@ class HttpRequest(Tool):
         if arguments.body is not None and arguments.json is not None:
             raise InvalidCallError("give body or json, not both")
         _check_headers(arguments.headers)
+        if arguments.body == {}:  # how an upload is announced
+            arguments = msgspec.structs.replace(arguments, body=Upload())
+        if not isinstance(arguments.body, str | bytes | Upload | None):
+            raise InvalidCallError("body is text or bytes; what becomes JSON is given as json")
         return _Exchange(arguments, url, settings)
 
 

@@ -134,9 +134,7 @@ def describe(tool: Tool) -> ToolDescription:
 def _spelling(annotation: object) -> str:
     if annotation == bytes | Upload:
         return "bytes"
-    if isinstance(annotation, type):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "").replace(f" | {Upload.__module__}.{Upload.__qualname__}", "")
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -20,7 +20,11 @@ VALUE = "glpat-t0p/secret+value-4711"
 CONFIGURATION = """
 [secrets.GITEA_TOKEN]
 source = "file:{token}"
-tools = ["terminal(python3 report.py *)", "terminal(env)"]
+tools = ["terminal(python3 report.py *)", "terminal(env)", "http_request(url:{url}**)"]
+hosts = ["{url}"]
+
+[tools.http_request]
+allow_private = ["{place}"]
 
 [secrets.UNREADABLE]
 source = "file:{token}.missing"
@@ -31,7 +35,7 @@ version = 1
 [taint]
 brake = false
 [rules]
-allow = ["terminal(python3 report.py *)", "terminal(env)", "terminal(cat *)"]
+allow = ["terminal(python3 report.py *)", "terminal(env)", "terminal(cat *)", "http_request(url:{url}**)"]
 """
 REPORT = """
 import base64, os, sys, urllib.request
@@ -72,14 +76,18 @@ def test_a_notebook_uses_a_secret_and_its_value_is_nowhere(machine: Machine, ser
     token = tmp_path / "token"
     token.write_text(f"{VALUE}\n")
     token.chmod(0o600)
-    machine.configure(CONFIGURATION.format(token=token))
+    machine.configure(CONFIGURATION.format(token=token, url=url, place=url.split("/")[2]))
     policy = tmp_path / "rules.policy.toml"
-    policy.write_text(POLICY)
+    policy.write_text(POLICY.format(url=url))
     (machine.workspace / "report.py").write_text(REPORT)
     cells = [
         new_code_cell('token = hermes.secret("GITEA_TOKEN")', metadata={"tags": ["parameters"]}),
         new_code_cell(f"told = hermes.terminal('python3 report.py {url}', secrets=[token]).check()\ntold, token"),
         new_code_cell("hermes.terminal('env', secrets={'GH_TOKEN': token}).stdout"),
+        new_code_cell(
+            f"answer = hermes.http_request('GET', {url!r}, headers={{'Authorization': 'bearer ' + token}}).check()\n"
+            "answer, answer.json()"
+        ),
         new_code_cell(
             # All of the kernel's own memory, by a pattern that is not the value itself.
             "import os, pickle, re\n"
@@ -115,6 +123,8 @@ def test_a_notebook_uses_a_secret_and_its_value_is_nowhere(machine: Machine, ser
     assert seen[0]["Authorization"] == f"token {VALUE}"
     saved = (machine.workspace / "out.ipynb").read_text()
     assert "token [secret GITEA_TOKEN]" in saved
+    assert seen[1]["authorization"] == f"bearer {VALUE}"
+    assert "bearer [secret GITEA_TOKEN]" in saved
     assert "GH_TOKEN=[secret GITEA_TOKEN]" in saved
     assert "True 0 [secret GITEA_TOKEN] ('GITEA_TOKEN', 'UNREADABLE')" in saved
     assert "none of its rules means it" in saved

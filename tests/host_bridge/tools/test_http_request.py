@@ -206,6 +206,8 @@ class TestWhatIsRefusedAtOnce:
             {"headers": {"X-A": "1", "x-a": "2"}},
             {"headers": {"X-A": "x" * 40_000}},
             {"body": "a", "json": 1},
+            {"body": ["a"]},
+            {"body": 1},
             {"json": float("nan")},
         ],
     )
