@@ -21,8 +21,8 @@ _FILES = (
     "there when it started, in {temporary}, or by hermes.write_file()"
 )
 _SOCKETS = (
-    "nothing in it may connect to anything, and it has no internet sockets; web_search(), web_extract() and terminal() of "
-    "hermes reach what the policy allows"
+    "nothing in it may connect to anything, and it has no internet sockets; web_search(), web_extract(), http_request() and "
+    "terminal() of hermes reach what the policy allows"
 )
 _OTHERS = (
     "it may not connect to anything, and has no shared memory, hence no locks, queues and pools of multiprocessing (threads, "

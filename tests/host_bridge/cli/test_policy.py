@@ -220,3 +220,14 @@ def test_a_policy_that_can_not_be_used_is_not_tried(capsys: pytest.CaptureFixtur
     assert "no such" in told(capsys, "test", "missing.toml", code=2)
     Path("new.toml").write_text("version = 1\n")
     assert "no audit log" in told(capsys, "test", "new.toml", "--audit", "nothing", code=6)
+
+
+def test_a_request_is_explained_by_its_method_and_what_is_recommended_works(capsys, mine):
+    told(capsys, "explain", "http_request", "GET https://api.example.org/v1", code=3)
+    said = told(capsys, "explain", "http_request", "POST https://api.example.org/v1", "--json", code=3)
+    remedy = json.loads(said.partition("\nhermes")[0])["remedy"]
+    assert remedy == "hermes-runtime policy allow 'http_request(POST domain:api.example.org)'"
+    told(capsys, *shlex.split(remedy)[2:])
+    assert "user:rules.allow[0]" in told(capsys, "explain", "http_request", "POST https://api.example.org/v1")
+    told(capsys, "explain", "http_request", "https://api.example.org/v1", code=3)
+    told(capsys, "explain", "http_request", "FETCH https://api.example.org/v1", code=2)

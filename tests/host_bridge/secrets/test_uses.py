@@ -66,6 +66,8 @@ def test_a_secret_without_rules_goes_nowhere():
         (("http://127.0.0.1:3000",), "http://127.0.0.1:3000/", True),
         (("http://127.0.0.1:3000",), "https://127.0.0.1:3000/", False),
         (("[::1]:3000",), "https://[::1]:3000/", True),
+        (("http://[::1]:3000",), "http://[::1]:3000/", True),
+        (("http://localhost:3000",), "http://localhost:3000/", True),
         ((), "https://git.example.org/", False),
     ],
 )
@@ -97,6 +99,9 @@ def test_one_host_that_is_not_named_is_enough():
         ({"hosts": ("good.com@evil.com",)}, "secrets.TOKEN.hosts"),
         ({"hosts": ("ftp://git.example.org",)}, "secrets.TOKEN.hosts"),
         ({"hosts": ("",)}, "secrets.TOKEN.hosts"),
+        ({"hosts": ("http://git.example.org",)}, "secrets.TOKEN.hosts"),
+        ({"hosts": ("http://10.0.0.1",)}, "secrets.TOKEN.hosts"),
+        ({"hosts": ("http://localhost.example.org",)}, "secrets.TOKEN.hosts"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_key(fields, key):

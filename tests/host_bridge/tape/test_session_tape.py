@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from taped_sessions import ALLOW, answers, ask, call, end, recorded, session
 
 from hermes_protocol.messages import Chunk, Credit, ToolReply
 from host_bridge import control
+from host_bridge.tape.past_calls import past_calls
 from host_bridge.tape.reader import TapeReader
 
 SECRET = "s3cr3t-value-of-nobody"
@@ -254,3 +258,47 @@ def test_resuming_answers_what_was_done_makes_what_failed_and_asks_about_what_is
         kernel.receive()
         assert kernel.answer(question).code == "denied"
         end(host)
+
+
+def test_requests_are_recorded_by_what_they_change_and_answered_from_the_tape(tape, orders, tmp_path):
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        rules = (
+            f'version = 1\n[taint]\nbrake = false\n[rules]\nallow = ["http_request(GET,POST url:http://{place}/**)"]\n'
+        )
+        fields = {
+            "policy_texts": (("test", rules),),
+            "tool_settings": {"http_request": {"allow_private": [place]}},
+        }
+
+        def request(kernel, method: str, **arguments):
+            return call(kernel, "http_request", method=method, url=f"http://{place}/x", **arguments)
+
+        with session(orders, **fields) as (host, kernel):
+            server = threading.Thread(target=answer_requests, args=(listener, 2))
+            server.start()
+            first = [request(kernel, "GET"), request(kernel, "POST", json={"a": 1})]
+            denied = request(kernel, "DELETE")
+            server.join(20)
+            end(host)
+    with TapeReader(str(tape)) as reader:
+        assert [row.row.acts for row in reader.calls()] == [False, True, False]
+        past = [resource for one in past_calls(reader) for resource in one.resources]
+    assert [(one.method, one.path) for one in past] == [("GET", "/x"), ("POST", "/x"), ("DELETE", "/x")]
+    assert denied.reply.failure.remedy.endswith(f"'http_request(DELETE url:http://{place}/**)'")
+    with session(answers(tape), **fields) as (host, kernel):  # nobody listens any more
+        again = [request(kernel, "GET"), request(kernel, "POST", json={"a": 1})]
+        assert [one.reply.result for one in again] == [one.reply.result for one in first]
+        assert request(kernel, "DELETE").reply.failure == denied.reply.failure
+        assert end(host).divergences == ()
+
+
+def answer_requests(listener: socket.socket, count: int) -> None:
+    for _ in range(count):
+        connection, _address = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\n\r\nok")
+            while connection.recv(65_536):  # until the other side has read it all
+                pass

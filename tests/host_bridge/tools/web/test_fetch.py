@@ -92,6 +92,17 @@ class TestAddresses:
         assert not is_reachable("::1")
         assert is_reachable("192.0.2.1")
 
+    @pytest.mark.parametrize("addresses", [["127.0.0.1", "10.0.0.1"], ["1.1.1.1"], ["fe80::1%1"]])
+    def test_what_only_this_machine_may_be_told_is_told_nobody_else_whatever_the_name_leads_to(
+        self, serve: Serve, addresses: Sequence[str]
+    ) -> None:
+        server = serve(answer(b"here"))
+        url = f"http://localhost:{server.port}/"
+        with pytest.raises(WebDeniedError, match="unencrypted"):
+            get(url, resolver=lambda *_: addresses, only_loopback=True)
+        assert not server.connections
+        assert get(url, resolver=lambda *_: ["127.0.0.1"], only_loopback=True).body == b"here"
+
     def test_the_next_address_is_tried_when_one_does_not_answer(self, serve: Serve) -> None:
         server = serve(answer(b"second"))
         url = f"http://two.example:{server.port}/"
