@@ -230,4 +230,4 @@ def test_a_request_is_explained_by_its_method_and_what_is_recommended_works(caps
     told(capsys, *shlex.split(remedy)[2:])
     assert "user:rules.allow[0]" in told(capsys, "explain", "http_request", "POST https://api.example.org/v1")
     told(capsys, "explain", "http_request", "https://api.example.org/v1", code=3)
-    told(capsys, "explain", "http_request", "FETCH https://api.example.org/v1", code=2)
+    told(capsys, "explain", "http_request", "FETCH https://api.example.org/v1", code=1)
