@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import site
 import subprocess
@@ -16,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from hermes_protocol.messages import PROTOCOL_VERSIONS
 from host_bridge.errors import ConfigurationError
@@ -282,8 +285,25 @@ def _pip_commands(path: str, problems: dict[str, str]) -> str:
     required = [_requirement(distribution) for module, distribution in KERNEL_SIDE.items() if module in problems]
     commands = [f"{path} -m pip install {' '.join(required)}"] if required else []
     if any(package in problems for package in OUR_PACKAGES):
-        commands.append(f"{path} -m pip install --no-deps {DISTRIBUTION}=={importlib.metadata.version(DISTRIBUTION)}")
+        commands.append(f"{path} -m pip install --no-deps {shlex.quote(_our_source())}")
     return " && ".join(commands)
+
+
+def _our_source() -> str:
+    """Give what pip installed this package from, so that the kernel's side is the same: a checkout, an archive, an index.
+
+    A checkout is named as a folder: what it holds now is what an editable install runs.
+    """
+    distribution = importlib.metadata.distribution(DISTRIBUTION)
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")  # PEP 610
+    url = str(origin.get("url", ""))
+    if not url:
+        return f"{DISTRIBUTION}=={distribution.version}"
+    if "dir_info" in origin:
+        return url2pathname(urlsplit(url).path)
+    if repository := origin.get("vcs_info"):
+        return f"{repository['vcs']}+{url}@{repository['commit_id']}"
+    return url
 
 
 def _requirement(distribution: str) -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import shutil
@@ -138,14 +137,34 @@ def test_an_interpreter_without_the_packages_is_refused_with_the_commands_that_h
     with pytest.raises(ConfigurationError) as caught:
         install(python=bare_python)
     text = str(caught.value)
-    version = importlib.metadata.version("hermes-runtime")
     assert caught.value.path == str(bare_python)
     for module in ("ipykernel", "zmq", "msgpack", "msgspec", "hermes_protocol", "hermes_runtime"):
         assert f"{module}: ModuleNotFoundError" in text
     assert re.search(
         rf"{re.escape(str(bare_python))} -m pip install 'ipykernel[^']*' 'pyzmq[^']*' 'msgpack[^']*' ", text
     )
-    assert text.endswith(f"{bare_python} -m pip install --no-deps hermes-runtime=={version}")
+    assert text.endswith(f"{bare_python} -m pip install --no-deps {CHECKOUT.parents[1]}")
+
+
+@pytest.mark.parametrize(
+    ("origin", "source"),
+    [
+        (None, "hermes-runtime==1.2"),
+        ('{"url": "file:///a%20b", "dir_info": {"editable": true}}', "/a b"),
+        ('{"url": "https://h/x.whl", "archive_info": {}}', "https://h/x.whl"),
+        ('{"url": "https://h/r", "vcs_info": {"vcs": "git", "commit_id": "abc"}}', "git+https://h/r@abc"),
+    ],
+)
+def test_the_packages_are_had_from_where_this_one_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: str | None, source: str
+) -> None:
+    folder = tmp_path / "hermes_runtime-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: hermes-runtime\nVersion: 1.2\n")
+    if origin is not None:
+        (folder / "direct_url.json").write_text(origin)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert kernelspecs._our_source() == source
 
 
 def test_only_what_is_missing_is_asked_for(bare_python: Path) -> None:
