@@ -62,13 +62,15 @@ def examine() -> Iterator[Finding]:
 
 
 def _round_trip(workspace: Path, log: Path) -> Iterator[Finding]:
+    from jupyter_client.kernelspec import NoSuchKernel  # a KeyError, for what another examination tells already
+
     begin = time.monotonic()
     try:
         with escapes.bait() as bait:
             told = _ask_kernel(workspace, log, bait.cell)
             taken = bait.taken()
         records = _verify(log)
-    except (HostBridgeError, OSError, RuntimeError, TimeoutError) as error:
+    except (HostBridgeError, NoSuchKernel, OSError, RuntimeError, TimeoutError) as error:
         remedy = "mend what fails above; if nothing does, run `hermes-runtime --debug doctor`"
         yield failure("round trip", f"a kernel could not make a tool call: {error}", remedy)
         return

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 import pytest
 
 from host_bridge.config import HostConfig, SandboxSettings
-from host_bridge.doctor import Finding, Status, confinement, kernels, packages, places, tools
+from host_bridge.doctor import Finding, Status, confinement, kernels, packages, places, round_trip, tools
 from host_bridge.doctor import examine as examine_all
 from host_bridge.errors import SandboxError
 from host_bridge.sandbox import probing
@@ -210,6 +210,16 @@ def test_no_kernel_spec_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert found["kernel spec"].status is Status.FAILURE
     assert "kernel install" in found["kernel spec"].remedy
+
+
+def test_a_round_trip_without_a_kernel_spec_is_no_defect_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_trip, "KERNEL_NAME", "no-such-kernel")
+
+    found = by_subject(round_trip.examine())
+
+    assert (found["round trip"].status, len(found)) == (Status.FAILURE, 1)
+    assert "no-such-kernel" in found["round trip"].text
+    assert found["round trip"].remedy.startswith("mend what fails above")
 
 
 @pytest.mark.parametrize(("starts", "expected"), [(False, {"other Jupyter"}), (True, set())])
