@@ -52,7 +52,11 @@ def read_file(
     """
 
     def decode(content: Any, _facts: FileFacts) -> str:
-        return str(content, encoding, errors) if len(content) else ""
+        try:
+            return str(content, encoding, errors) if len(content) else ""
+        except UnicodeDecodeError as error:
+            error.reason += "; hermes.read_bytes() gives any file, encoding=… or errors='replace' another text"
+            raise
 
     return ReadOperation(plain_path(path), "lines", offset, limit, None, check_seconds(timeout), decode)
 
