@@ -63,6 +63,8 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         mode: `"record"`; `"replay"` answers calls from the earlier tape; `"resume"` continues it.
         plan: With `apply`, the plan whose effects alone may be done. With the mode `plan`, what acts is simulated.
         fault: With `replay`, what goes wrong.
+        is_foreign: Whether nobody here knows that the earlier tape is as its run left it. What it gives counts as untrusted
+            content then.
         live_from: With `resume`, the cell whose calls are made in earnest where the earlier tape doesn't have them.
         on_miss: What a replay does with a call that isn't on the tape: `"error"`, or `"live"` to make it.
         on_unknown: What a resumed run does about a call that may or may not have been made: `"ask"`, `"skip"`, `"redo"` or
@@ -75,6 +77,7 @@ class TapeOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mode: Literal["record", "replay", "resume", "plan", "apply"] = "record"
     plan: str = ""
     fault: TapeFault | None = None
+    is_foreign: bool = False
     live_from: int = 0
     on_miss: Literal["error", "live"] = "error"
     on_unknown: Literal["ask", "skip", "redo", "fail"] = "fail"

@@ -256,7 +256,7 @@ class Dispatcher:
         """Where what a call gives comes from, if that is not trusted."""
         resources = (*prepared.resources, *prepared.about) if prepared.about else prepared.resources
         source = untrusted_source(tool.name, resources, self._session.workspace)
-        return source or (tool.name if tool.gives_untrusted else "")
+        return source or prepared.untrusted or (tool.name if tool.gives_untrusted else "")
 
     def _note_untrusted(self, call: RunningCall) -> None:
         """Remember that the session is about to be given untrusted content, before it is.

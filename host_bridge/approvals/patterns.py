@@ -12,7 +12,7 @@ import math
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.control import Pattern
 from host_bridge.policy.layers import Clause, Layer, Role, Rule
-from host_bridge.policy.model import CommandResource, Effect, Resource
+from host_bridge.policy.model import CommandResource, Effect, Resource, UrlResource
 from host_bridge.policy.patterns import PatternError, parse_rule
 from host_bridge.policy.remedies import rule_for, shown_rule
 
@@ -73,7 +73,7 @@ def suggested_rule(asked: AskedCall) -> str:
     """
     rules = {rule_for(asked.tool, resource) for resource in asked.resources or (None,)}
     exact = rules.pop() if len(rules) == 1 else ""
-    for rule in (asked.rule, exact) if _is_for_one(exact) else (exact, asked.rule):
+    for rule in (asked.rule, exact) if _is_for_one(exact, asked) else (exact, asked.rule):
         try:
             LoopPattern(Pattern(rule=rule, calls=1, seconds=1), asked)
         except PatternError:
@@ -82,8 +82,9 @@ def suggested_rule(asked: AskedCall) -> str:
     return ""
 
 
-def _is_for_one(rule: str) -> bool:
-    return not rule.endswith(" *)") and "(domain:" not in rule and "(url:" not in rule
+def _is_for_one(rule: str, asked: AskedCall) -> bool:
+    """Whether a rule made for a call is for calls like it only: one for a page is for its whole host."""
+    return not rule.endswith(" *)") and not any(isinstance(resource, UrlResource) for resource in asked.resources)
 
 
 def _folders(resources: tuple[Resource, ...]) -> frozenset[str]:

@@ -69,11 +69,13 @@ def replayed(
     tape = tape_of(path)
     with TapeReader(tape) as reader:
         earlier = reader.facts()
+        # Its root takes a while, and matters only where something may be done after what it gave.
+        is_foreign = on_miss == "live" and not _is_of_here(tape, reader.root())
     if earlier.get("source_digest") != facts["source_digest"]:
         report.warn("the notebook has changed since the tape was made")
     if changed := _changed_parameters(earlier, facts):
         report.warn(f"the tape was made with other parameters: {', '.join(changed)}")
-    orders = TapeOrders(mode="replay", earlier=tape, on_miss=on_miss, fault=fault)
+    orders = TapeOrders(mode="replay", earlier=tape, is_foreign=is_foreign, on_miss=on_miss, fault=fault)
     return EarlierRun(orders, str(earlier.get("run_id", "")))
 
 
@@ -97,7 +99,8 @@ def resumed(
     tape = tape_of(named, must_be_over=True)
     with _once_written(tape) as reader:
         earlier, cells, calls = reader.facts(), reader.cells(), reader.calls()
-        _check_unchanged(tape, reader.root())
+        root = reader.root()
+        _check_unchanged(tape, root)
     if earlier.get("mode") == "plan":
         raise TapeError("the run only tried (--plan), so there is nothing to go on with")
     if changed := _changed_parameters(earlier, facts):
@@ -108,7 +111,8 @@ def resumed(
     live_from = max(started, default=0)
     for unknown in unknown_calls(calls):
         report.warn(describe_unknown(unknown))
-    orders = TapeOrders(mode="resume", earlier=tape, live_from=live_from, on_unknown=on_unknown)
+    is_foreign = not _is_of_here(tape, root)
+    orders = TapeOrders(mode="resume", earlier=tape, is_foreign=is_foreign, live_from=live_from, on_unknown=on_unknown)
     finished = {place: mark for place, mark in started.items() if place < live_from}
     return EarlierRun(orders, str(earlier.get("run_id", "")), finished)
 
@@ -182,6 +186,15 @@ def _check_unchanged(tape: str, root: str) -> None:
         return  # of elsewhere, or forgotten: whoever names it vouches for it
     if entry.tape_root and entry.tape_root != root:
         raise TapeError(f"the tape {tape} was changed since its run ended, so the run can't be resumed from it")
+
+
+def _is_of_here(tape: str, root: str) -> bool:
+    """Whether a run of this machine left this tape as it is. One that was killed left no root, and its tape out of reach."""
+    try:
+        entry = index.find(tape)
+    except index.RunsError:
+        return False
+    return entry.tape_root in ("", root)
 
 
 def _changed_parameters(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

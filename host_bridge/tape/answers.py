@@ -13,6 +13,8 @@ from host_bridge.errors import CallError, TapeError
 from host_bridge.tape.reader import Recorded, TapeReader
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 
+FOREIGN = "a tape of elsewhere"
+MAX_SOURCE_CHARACTERS = 1000  # it is shown to people
 QUICK_BYTES = 65_536  # more than this in a value is decoded on a worker
 
 
@@ -32,7 +34,7 @@ class RecordedTool(Tool):
 
     def __init__(self, name: str, recorded: Call) -> None:
         self.name = name  # type: ignore[misc] # each instance has its own
-        self.gives_untrusted = isinstance(recorded, RecordedCall) and recorded.is_untrusted  # type: ignore[misc]
+        self.gives_untrusted = bool(recorded.untrusted)  # type: ignore[misc]
 
     def prepare(self, arguments: Any, session: Session) -> Call:
         """A recorded call is prepared already."""
@@ -46,9 +48,10 @@ class RecordedCall(Call):
         tape: Where its content is.
         recorded: The call; it has an outcome.
         has_upload: Whether the kernel sends bytes for it, which have to be those that were sent.
+        is_foreign: Whether anybody may have written the tape, whatever it says of where its content is from.
     """
 
-    def __init__(self, tape: TapeReader, recorded: Recorded, *, has_upload: bool) -> None:
+    def __init__(self, tape: TapeReader, recorded: Recorded, *, has_upload: bool, is_foreign: bool = False) -> None:
         assert recorded.outcome is not None
         self._tape = tape
         self._recorded = recorded
@@ -56,7 +59,7 @@ class RecordedCall(Call):
         self._has_upload = has_upload
         self.shown = _decoded(recorded.row.canonical)
         self.acts = recorded.row.acts
-        self.is_untrusted = bool(recorded.row.untrusted)
+        self.untrusted = recorded.row.untrusted[:MAX_SOURCE_CHARACTERS] or (FOREIGN if is_foreign else "")
         # What streams has to wait for the kernel's credit, and what is large for the disk.
         self.quick = not has_upload and tape.content_bytes(recorded) < QUICK_BYTES
 

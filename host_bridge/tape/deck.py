@@ -340,8 +340,10 @@ class Deck:
 
     def _answer(self, call: TapedCall, question: Question, found: Recorded) -> tuple[str, int | None, Call | None]:
         assert self._earlier is not None
-        answer = RecordedCall(self._earlier, found, has_upload=bool(call.request.upload))
-        if self._orders.mode == "resume":
+        orders = self._orders
+        has_upload = bool(call.request.upload)
+        answer = RecordedCall(self._earlier, found, has_upload=has_upload, is_foreign=orders.is_foreign)
+        if orders.mode == "resume":
             # It stands on the continued tape already; only if it has moved, the tape has to say where it is now.
             moved = found.row.line != question.line
             return ("tape" if moved else ""), (found.row.seq if moved else None), answer

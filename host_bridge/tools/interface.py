@@ -139,12 +139,14 @@ class Call(abc.ABC):
         shown: The normalised arguments: shown to people, hashed, and recorded. Plain data; large bytes as digest and size.
         about: What an earlier call was allowed that this one is about, such as a background process's commands. The policy's
             rules don't look at it; what a cell narrowed itself to does, and so does what counts as untrusted content.
+        untrusted: Where its content comes from, if that is not trusted and the resources don't say so.
         quick: Whether `run` ends within about a millisecond and waits for nothing. Such a call may run on the thread that
             serves the socket; all others get a worker.
     """
 
     resources: tuple[Resource, ...] = ()
     about: tuple[Resource, ...] = ()
+    untrusted: str = ""
     shown: Mapping[str, Any]
     quick: bool = False
 
