@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -276,3 +278,47 @@ def test_nothing_of_it_is_in_the_sessions_own_log(session):
     assert host.wait() == 0
     assert VALUE not in host.errors()
     assert VALUE not in log_of(host)
+
+
+def test_a_request_takes_a_secret_along_only_where_its_rules_say():
+    seen: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(3):
+            connection, _address = listener.accept()
+            with connection:
+                request = connection.recv(65_536)
+                seen.append(request)
+                target = b"/api/there" if request.startswith(b"GET /api/here") else b"/elsewhere"
+                found = b"302 Found\r\nLocation: " + target if b"there" not in request[:20] else b"200 OK"
+                connection.sendall(b"HTTP/1.1 " + found + b"\r\nContent-Length: 0\r\n\r\n")
+                connection.recv(1)  # until the other side has read it
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        use = control.SecretUse(
+            name="TOKEN", tools=(f"http_request(url:http://{place}/api/**)",), hosts=(f"http://{place}",)
+        )
+        fields = {
+            "policy_texts": (("test", 'version = 1\n[taint]\nbrake = false\n[rules]\nallow = ["http_request"]\n'),),
+            "secret_uses": (use, NARROW),
+            "tool_settings": {"http_request": {"allow_private": [place]}},
+        }
+        mark = SecretMark(name="TOKEN", argument=("headers", "Authorization"), offset=6)
+        given = {"method": "GET", "headers": {"Authorization": "token [secret TOKEN]"}, "marks": (mark,)}
+        with open_session(**fields) as (host, kernel):
+            server = threading.Thread(target=serve, args=(listener,))
+            server.start()
+            call_id = kernel.ask("http_request", url=f"http://{place}/api/here", **given)
+            host.send(control.SecretReply(name=host.expect(control.SecretRequest).name, value=VALUE))
+            assert kernel.answer(call_id).reply.result["status"] == 200
+            away = kernel.call("http_request", url=f"http://{place}/api/away", **given)
+            outside = kernel.call("http_request", url=f"http://{place}/there", **given)
+            changing = kernel.call("http_request", url=f"http://{place}/api/here", **{**given, "method": "POST"})
+            server.join(20)
+            log = log_of(host)
+    assert [answer.reply.failure.rule_id for answer in (away, outside, changing)] == ["secrets.TOKEN:tools"] * 3
+    assert [request.split(b" ")[1] for request in seen] == [b"/api/here", b"/api/there", b"/api/away"]
+    assert all(f"token {VALUE}".encode() in request for request in seen)
+    assert VALUE not in log
+    assert '"session_tainted"' in log
