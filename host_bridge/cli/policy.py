@@ -134,6 +134,7 @@ def explain_command(
     SUBJECT is what the call is about: a command line, a path, a URL, or a text. NAME=VALUE are further arguments.
         hermes-runtime policy explain terminal 'git push origin main'
         hermes-runtime policy explain read_file /etc/passwd
+    A call can also be written like a rule: 'terminal(git push origin main)'.
         hermes-runtime policy explain http_request 'POST https://api.example.org/v1/items'
 
     Exits with 0 if it is allowed, with 3 if it is denied or needs a person.
@@ -143,6 +144,8 @@ def explain_command(
     from host_bridge.policy.loading import narrowing_layer
     from host_bridge.policy.model import AccessRequest, Effect
 
+    if subject is None and tool.endswith(")"):
+        tool, _, subject = tool[:-1].partition("(")
     policy = load_session_policy(**choices)
     resources = prepared_resources(tool, subject, named(arguments), policy.workspace)
     narrowing = (narrowing_layer(narrow),) if narrow else ()

@@ -23,6 +23,7 @@ from host_bridge.policy.model import (
     PathResource,
     Resource,
 )
+from host_bridge.policy.patterns import parse_rule
 from host_bridge.policy.remedies import Refusal, after_untrusted_remedy, describe, remedy, shown_rule
 
 DEFAULT = "default"
@@ -213,12 +214,19 @@ def _refused(
     if rule is None:
         return Decision(Effect.DENY, _silent_id(culprit, at), _silence(policy, what, culprit, at), line)
     if rule.clause is Clause.DENY:
-        reason = f"{what} is denied by the rule {shown_rule(rule.text)} ({rule.layer})"
+        reason = f"{what} is denied by the rule {shown_rule(rule.text)} ({rule.layer}){_in_doubt(rule, at)}"
     elif rule.clause is Clause.ASK:
-        reason = f"{what} needs a person's yes by the rule {shown_rule(rule.text)} ({rule.layer})"
+        reason = f"{what} needs a person's yes by the rule {shown_rule(rule.text)} ({rule.layer}){_in_doubt(rule, at)}"
     else:
         reason = f"{what} needs a person's yes unless a rule allows it"
     return Decision(worst.effect, rule.id, reason, line)
+
+
+def _in_doubt(rule: Rule, at: Resource | None) -> str:
+    """Say why a rule objects to a line in which nobody sees its words."""
+    if not isinstance(at, CommandResource) or at.argv is not None or parse_rule(rule.text).pattern is None:
+        return ""
+    return ": it can't be split into plain commands with certainty, so it may contain that"
 
 
 def _refusal(policy: Policy, layer: Layer, verdict: Verdict, resource: Resource | None) -> Refusal:

@@ -34,7 +34,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from host_bridge.errors import PolicyError
+from host_bridge.budgets import check_limits
+from host_bridge.errors import ConfigurationError, PolicyError
 from host_bridge.policy.assembly import assemble
 from host_bridge.policy.expectations import run_tests
 from host_bridge.policy.floor import Floor, protecting
@@ -219,6 +220,10 @@ def read_declaration(permissions: Mapping[str, Any]) -> tuple[Declaration, tuple
             key=NOTEBOOK_KEY,
         )
     table = convert(dict(permissions), Declaration, "", _NOTEBOOK_LAYER, NOTEBOOK_KEY)
+    try:
+        check_limits(table.budgets, key=f"{NOTEBOOK_KEY}.budgets")
+    except ConfigurationError as error:
+        raise PolicyError(f"notebook: {error}", key=error.key) from None
     rules = tuple(rules_of(table, _NOTEBOOK_LAYER, NOTEBOOK_KEY))
     if len(rules) > MAX_DECLARED_RULES:
         raise PolicyError(

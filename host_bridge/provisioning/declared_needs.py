@@ -12,9 +12,7 @@ from typing import Any
 
 from host_bridge.budgets import check_limits, strictest
 from host_bridge.config import HostConfig
-from host_bridge.errors import ConfigurationError, DeclarationError, PolicyError
-
-BUDGETS_KEY = "metadata.hermes.permissions.budgets"
+from host_bridge.errors import DeclarationError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,11 +42,7 @@ def lowered_budgets(limits: Mapping[str, float], permissions: Mapping[str, Any] 
         return dict(limits)
     from host_bridge.policy.loading import read_declaration
 
-    try:
-        declared = check_limits(read_declaration(permissions)[0].budgets, key=BUDGETS_KEY)
-    except ConfigurationError as error:
-        raise error if isinstance(error, PolicyError) else PolicyError(f"notebook: {error}", key=error.key) from None
-    return strictest(limits, declared)
+    return strictest(limits, check_limits(read_declaration(permissions)[0].budgets))
 
 
 def is_accepted(host: HostConfig, notebook: DeclaringNotebook, principal: str) -> bool:

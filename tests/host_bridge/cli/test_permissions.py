@@ -278,8 +278,11 @@ def test_policy_explain_knows_what_was_accepted(capsys: pytest.CaptureFixture[st
     assert told["trails"][0]["steps"][-1]["layer"] == "accepted"
 
 
-def test_what_can_not_be_meant_is_not_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_not_be_meant_is_neither_accepted_nor_shown_nor_compared(capsys: pytest.CaptureFixture[str]) -> None:
     notebook("in.ipynb", {"budgets": {"cals": 1}})
 
     assert main(["permissions", "accept", "in.ipynb"]) == 2
     assert "cals" in capsys.readouterr().err
+    for command in (["show", "in.ipynb"], ["diff", "in.ipynb", "in.ipynb"]):
+        assert main(["permissions", *command]) == 2, command
+        assert "cals" in capsys.readouterr().err

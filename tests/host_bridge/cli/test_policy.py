@@ -73,6 +73,7 @@ def test_a_rule_is_allowed_denied_and_taken_back(mine: Path, capsys: pytest.Capt
     told(capsys, "explain", "terminal", "git push", code=3)
     told(capsys, "allow", "terminal(git push *)")
     assert "user:rules.allow[0]" in told(capsys, "explain", "terminal", "git push")
+    assert "user:rules.allow[0]" in told(capsys, "explain", "terminal(git push)"), "written as rules and tests are"
     assert "has it already" in told(capsys, "allow", "terminal(git push *)")
     assert "stood in allow" in told(capsys, "deny", "terminal(git push *)")
     assert "user:rules.deny[0]" in told(capsys, "explain", "terminal", "git push", code=3)

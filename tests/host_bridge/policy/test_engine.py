@@ -37,6 +37,21 @@ def test_a_denial_says_what_was_denied_and_by_which_rule():
     assert decision.reason == "the command `git push origin` is denied by the rule terminal(git push *) (user)"
 
 
+def test_a_rule_that_objects_to_a_line_nobody_can_take_apart_says_that_it_is_in_doubt():
+    policy = load_policy(
+        profile="workspace",
+        workspace="/ws",
+        texts=[("user", '[rules]\ndeny = ["terminal(git push *)"]\nask = ["terminal"]')],
+    )
+    decision = command("echo $HOME", policy)
+    assert decision.rule_id == "user:rules.deny[0]"
+    assert decision.reason.endswith(
+        "(user): it can't be split into plain commands with certainty, so it may contain that"
+    )
+    every = load_policy(profile="workspace", workspace="/ws", texts=[("user", '[rules]\ndeny = ["terminal"]')])
+    assert command("echo $HOME", every).reason == "this command line is denied by the rule terminal (user)"
+
+
 def test_a_question_names_its_rule():
     policy = load_policy(
         profile="workspace", workspace="/ws", texts=[("user", '[rules]\nask = ["terminal(git push *)"]')]
