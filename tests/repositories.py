@@ -56,6 +56,7 @@ def pretend_run(notebook: NotebookNode, secret: str = "/home/ann/secret") -> Non
         cell.outputs = [new_output("stream", text=f"{secret} {number}\n")]
         cell.execution_count = number + 10
         cell.metadata["papermill"] = {"duration": 0.1, "exception": False, "status": "completed"}
+        cell.metadata.setdefault("tags", [])
         cell.metadata["execution"] = {"iopub.execute_input": "2026-01-01T00:00:00Z"}
         cell.metadata["hermes"] = {"state": "succeeded"}
     injected = new_code_cell(f"# Parameters\npath = {secret!r}\n", metadata={"tags": ["injected-parameters"]})

@@ -181,6 +181,8 @@ def lasting_metadata(cell: Mapping[str, Any]) -> dict[str, Any]:
         kept["hermes"] = {key: value for key, value in hermes.items() if key != "state"}
         if not kept["hermes"]:
             del kept["hermes"]
+    if kept.get("tags") == []:  # papermill gives each cell a list of them
+        del kept["tags"]
     return kept
 
 

@@ -63,12 +63,13 @@ def strip_notebook(notebook: NotebookNode) -> None:
     _strip_language(notebook.metadata)
     for number, cell in enumerate(notebook.get("cells", []), start=1):
         _drop_empty(cell.get("metadata", {}), "hermes")
+        _drop_empty(cell.get("metadata", {}), "tags")  # papermill gives each cell a list of them
         if "execution_count" in cell:
             _number(cell, number)
 
 
 def _drop_empty(metadata: MutableMapping[str, Any], key: str) -> None:
-    if metadata.get(key) == {}:
+    if metadata.get(key) in ({}, []):
         del metadata[key]
 
 

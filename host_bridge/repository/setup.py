@@ -1,6 +1,7 @@
 """Setting a repository up for notebooks: what git has to know, written where it belongs, and taken back without a trace.
 
     .gitattributes            which filter, difference and merge notebooks have; committed, so for everybody
+    .gitignore                tapes, which hold in full what the tools gave; committed
     .git/config               what those names mean on this machine; not committed, so once per clone
     .pre-commit-config.yaml   a check before each commit
 
@@ -24,11 +25,16 @@ from host_bridge.repository.git import Git
 
 NAME = "hermes-notebook"
 ATTRIBUTES_FILE = ".gitattributes"
+IGNORE_FILE = ".gitignore"
 HOOKS_FILE = ".pre-commit-config.yaml"
 ATTRIBUTES = f"""\
 *.ipynb filter={NAME} diff={NAME} merge={NAME}
 # Executed notebooks are evidence: they are kept whole, and two runs are never made into one.
 **/runs/**/*.ipynb -filter -merge
+"""
+IGNORED = """\
+# A tape lies beside each run's output and holds in full what the tools gave. `git add -f` keeps one.
+*.tape
 """
 _HOOK = """\
 - repo: local
@@ -87,13 +93,13 @@ def steps_to_set_up(git: Git) -> list[Step]:
         ConfigurationError: Somebody else's configuration is in the way; nothing of it is changed.
     """
     _check_foreign_attributes(git)
-    return [*_attributes_step(git), *_configuration_steps(git), *_hook_step(git)]
+    return [*_block_steps(git), *_configuration_steps(git), *_hook_step(git)]
 
 
 def steps_to_remove(git: Git) -> list[Step]:
     """Give what is there to take back."""
     steps = []
-    for name in (ATTRIBUTES_FILE, HOOKS_FILE):
+    for name in (ATTRIBUTES_FILE, IGNORE_FILE, HOOKS_FILE):
         text = read_text(git.folder / name)
         if find_block(text) is not None:
             steps.append(Step(f"take our lines out of {name}", _writing(git.folder / name, take_block(text)), True))
@@ -114,15 +120,16 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path} isn't UTF-8 text; nothing was changed", path=str(path)) from None
 
 
-# .gitattributes --------------------------------------------------------------------------------------------------------
+# .gitattributes, .gitignore --------------------------------------------------------------------------------------------
 
 
-def _attributes_step(git: Git) -> Iterator[Step]:
-    path = git.folder / ATTRIBUTES_FILE
-    text = read_text(path)
-    wanted = put_block(text, ATTRIBUTES)
-    if wanted != text:
-        yield Step(f"write {ATTRIBUTES_FILE}", _writing(path, wanted), True)
+def _block_steps(git: Git) -> Iterator[Step]:
+    for name, body in ((ATTRIBUTES_FILE, ATTRIBUTES), (IGNORE_FILE, IGNORED)):
+        path = git.folder / name
+        text = read_text(path)
+        wanted = put_block(text, body)
+        if wanted != text:
+            yield Step(f"write {name}", _writing(path, wanted), True)
 
 
 def _check_foreign_attributes(git: Git) -> None:

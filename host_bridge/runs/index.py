@@ -27,7 +27,7 @@ ENTRY_NAME = "run.json"
 TAPE_NAME = "tape"
 MAX_ENTRY_BYTES = 2**20
 MAX_SCRAP_BYTES = 2_000  # a table is in the output notebook; here it is told how large it was
-_RUN_ID = re.compile(r"[0-9a-f]{6,64}")
+_RUN_ID = re.compile(r"[0-9a-f]{4,64}")
 
 
 class RunsError(HostBridgeError):

@@ -205,13 +205,17 @@ class Deck:
 
     def cell_settled(self, index: int, *, cancel: bool = False) -> None:
         """A cell is over: one that was not cancelled has made all of its calls."""
-        if self._orders.mode == "replay" and self._matcher is not None and self._faults is None and not cancel:
+        strict = self._orders.mode == "replay" and self._orders.on_miss == "error"
+        if strict and self._matcher is not None and self._faults is None and not cancel:
             self._note_unmade(index)
         if self._recorder is not None:
             self._recorder.cell("settled", index, self._cell_id)
 
     def _note_unmade(self, index: int) -> None:
-        """A cell whose calls differed says that already; one that made fewer does not."""
+        """A cell whose calls differed says that already; one that made fewer does not.
+
+        Where others may be made live, the ones they replace are not made: that is what was asked for.
+        """
         assert self._matcher is not None
         if self._diverged_in == index or self._is_continued:
             return

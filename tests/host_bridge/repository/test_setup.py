@@ -11,7 +11,7 @@ from repositories import Repository, pretend_run
 
 from host_bridge.cli import main
 
-FILES = (".gitattributes", ".git/config", ".pre-commit-config.yaml")
+FILES = (".gitattributes", ".gitignore", ".git/config", ".pre-commit-config.yaml")
 
 
 def rerun(repository: Repository, name: str) -> None:
@@ -44,6 +44,17 @@ def test_a_rerun_notebook_shows_no_difference_and_executed_ones_are_kept_whole(r
     assert ready.git("status", "--porcelain") == ""
     assert "secret" not in ready.git("show", "HEAD:report.ipynb")
     assert "/home/ann/secret" in ready.git("show", "HEAD:runs/report.ipynb")
+
+
+def test_a_tape_is_kept_only_if_somebody_says_so(ready: Repository) -> None:
+    for name in ("report.tape", "runs/report.tape"):
+        (ready.folder / name).write_text("all that the tools gave")
+    ready.git("add", "-A")
+    assert ready.git("status", "--porcelain") == ""
+    ready.git("add", "-f", "runs/report.tape")
+    ready.commit("Keep one")
+    assert ready.git("ls-files", "*.tape") == "runs/report.tape\n"
+    assert main(["init-repo", str(ready.folder), "--check"]) == 0
 
 
 def test_a_difference_is_shown_by_cells_and_without_outputs(ready: Repository) -> None:

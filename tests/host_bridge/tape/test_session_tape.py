@@ -124,6 +124,16 @@ def test_what_a_replay_misses_can_be_made_live_under_the_policy_and_is_recorded(
     assert [one.row.origin for one in recorded(second)] == ["live", "live", "tape"]
 
 
+def test_a_call_that_was_made_live_in_place_of_a_recorded_one_does_not_fail_the_replay(tape, orders):
+    with session(orders) as (host, kernel):
+        call(kernel, "terminal", line=7, command="echo one")
+        end(host)
+    with session(answers(tape, on_miss="live")) as (host, kernel):
+        assert call(kernel, "terminal", line=7, command="echo two").streams == {"stdout": b"two\n"}
+        host.send(control.CellSettled(index=2))
+        assert end(host).divergences == ()
+
+
 def test_two_hundred_calls_at_once_find_theirs_in_any_order(tape, orders):
     names = [f"{number}.txt" for number in range(200)]
     with session(orders) as (host, kernel):
