@@ -77,9 +77,10 @@ class Operation(Generic[R_co]):
 
     def fail(self, error: HermesError, welcome: Welcome | None) -> HermesError:
         """Give the error to raise, given the one the reply means."""
-        if isinstance(error, UnknownToolError) and welcome is not None:
+        known = [] if welcome is None else [tool.name for tool in welcome.tools]
+        if isinstance(error, UnknownToolError) and welcome is not None and self.tool not in known:
             # In our own words: a host names the nearest too, or doesn't, and said twice it reads like two errors.
-            hint = suggestion(self.tool, [tool.name for tool in welcome.tools])
+            hint = suggestion(self.tool, known)
             return type(error)(f"there is no tool {self.tool!r}{hint or '; hermes.tools() lists what there is'}")
         return error
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Never, NoReturn, final
 
+from hermes_protocol.frames import MAX_DEPTH
 from hermes_protocol.messages import SecretMark, secret_text
 from hermes_runtime._errors import InvalidToolRequestError
 
@@ -146,6 +147,8 @@ def take_handles(arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], Marks
 def _take(value: Any, way: tuple[str | int, ...], marks: list[SecretMark]) -> Any:
     if isinstance(value, _Hidden):
         return _written(value, way, marks)
+    if len(way) > MAX_DEPTH:  # deeper, or without end, it can't be sent, which is told with the rest of what can't
+        return value
     if isinstance(value, Mapping):
         return {key: _take(item, (*way, key), marks) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -266,6 +266,10 @@ def _obstacle(input_path: str, options: RunOptions) -> str:
         return "its notebook came from standard input"
     if options.tools:
         return f"the program that ran it provided tools ({', '.join(tool.name for tool in options.tools)})"
+    if (
+        options.plan or options.apply
+    ):  # made again as any other run, it would do what it only tried, or what no plan says
+        return "it made or applied a plan; start it again"
     return ""
 
 

@@ -298,7 +298,7 @@ def test_the_audit_log_tells_what_was_done_and_notices_a_change(machine: Machine
     ("arguments", "code", "told"),
     [
         (["terminal", "echo hi"], 0, "ALLOW"),
-        (["terminal", "rm -rf x"], 3, 'allow = ["terminal(rm'),
+        (["terminal", "rm -rf x"], 3, "hermes-runtime policy allow 'terminal(rm -rf x)'"),
         (["terminal", "rm -rf x", "--allow", "terminal(rm -rf x)"], 0, "ALLOW"),
         (["terminal", "echo hi", "--deny", "terminal(echo *)"], 3, "DENY"),
         (["read_file", "/etc/shadow"], 3, "DENY"),

@@ -31,6 +31,9 @@ OF_THE_PROCESS = {
     "prepare_only",  # asks nothing
     "replay",  # asks nothing: calls are answered from a tape
     "on_miss",
+    "fault",  # of a replay
+    "plan",  # an obstacle, as is
+    "apply",
     "resume",  # of the run that is taken up, not of the one it had taken up
     "on_unknown",
     "grant",
@@ -104,6 +107,8 @@ def test_parameters_too_large_to_keep_have_to_be_given_again() -> None:
     ("change", "options", "given", "told"),
     [
         ({}, RunOptions(tools=(HostTool("add", lambda arguments, over: 1),)), (), "provided tools (add)"),
+        ({}, RunOptions(plan="p.json"), (), "made or applied a plan"),
+        ({}, RunOptions(apply="p.json"), (), "made or applied a plan"),
         ({"secrets": {"token": "x"}}, RunOptions(), (), "not written down: token"),
         ({"secrets": {"token": "x"}}, RunOptions(), ("token",), ""),
         ({}, RunOptions(), (), ""),
