@@ -186,7 +186,7 @@ class Dispatcher:
                 output = prepared.run(call)
                 if self._session.vault.veil is not None:
                     call.finish_streams()
-                    output = _veiled(output, self._session.vault.veil)
+                    output = _veiled(output, self._session.vault.veil, call.emitted_bytes)
             finally:
                 prepared.close()
         except Exception as error:
@@ -435,8 +435,12 @@ def _report(error: Exception, veil: Veil | None = None) -> None:
     print(text if veil is None else veil.text(text), file=sys.stderr, flush=True)
 
 
-def _veiled(output: ToolOutput, veil: Veil) -> ToolOutput:
-    return ToolOutput(veil.plain(output.value), {name: veil.data(content) for name, content in output.bulk.items()})
+def _veiled(output: ToolOutput, veil: Veil, emitted_bytes: int) -> ToolOutput:
+    value, bulk = veil.plain(output.value), {name: veil.data(content) for name, content in output.bulk.items()}
+    if isinstance(value, dict) and "returned_bytes" in value:
+        # What a tool counted before a secret's name took its value's place; the kernel checks that all of it has come.
+        value = {**value, "returned_bytes": emitted_bytes + sum(map(len, bulk.values()))}
+    return ToolOutput(value, bulk)
 
 
 def _frame(content: Bytes) -> Frame:

@@ -140,7 +140,9 @@ def test_what_a_command_left_in_a_file_is_hidden_when_a_tool_reads_it(session):
     host, kernel = session
     assert call_with_secret(kernel, 'echo "key=$TOKEN" > left.txt').code == "ok"
     assert (Path(host.config.workspace) / "left.txt").read_text() == f"key={VALUE}\n"
-    assert kernel.call("read_file", path="left.txt").content == b"key=[secret TOKEN]\n"
+    read = kernel.call("read_file", path="left.txt")
+    assert read.content == b"key=[secret TOKEN]\n"
+    assert read.reply.result["returned_bytes"] == len(read.content), "or the kernel takes it for cut off"
     found = kernel.call("search_files", pattern="key=", path=".")
     assert VALUE not in json.dumps(found.reply.result)
 
