@@ -187,9 +187,17 @@ class RunningCall:
     def _keep_image(self, path: str, folder: int, name: str) -> Callable[[], None]:
         assert self.recording is not None
         try:
-            return self.recording.keep_image(path, folder, name)
+            is_changed = self.recording.keep_image(path, folder, name)
         except TapeError as error:
             raise RecordError(f"what is there could not be kept, so nothing was changed: {error}") from error
+
+        def note_change() -> None:
+            try:
+                is_changed()
+            except TapeError as error:
+                raise RecordError(f"{path} was changed, and that could not be recorded: {error}") from error
+
+        return note_change
 
     # what the dispatcher calls, on the same thread
 

@@ -108,13 +108,23 @@ def resumed(
             f"the run can't be resumed: other parameters than then: {', '.join(changed)}; give the same, or run it anew"
         )
     started = {mark.cell_index: mark for mark in cells if mark.event == "started"}
-    live_from = max(started, default=0)
+    live_from = _ended_in(tape, started)
     for unknown in unknown_calls(calls):
         report.warn(describe_unknown(unknown))
     is_foreign = not _is_of_here(tape, root)
     orders = TapeOrders(mode="resume", earlier=tape, is_foreign=is_foreign, live_from=live_from, on_unknown=on_unknown)
     finished = {place: mark for place, mark in started.items() if place < live_from}
     return EarlierRun(orders, str(earlier.get("run_id", "")), finished)
+
+
+def _ended_in(tape: str, started: Mapping[int, CellMark]) -> int:
+    """Give the cell from which on calls are made: the last that was begun, or the first that failed if the run went on."""
+    last = max(started, default=0)
+    try:
+        failed = index.find(tape).failed_cell
+    except index.RunsError:
+        return last
+    return last if failed is None else min(failed, last)
 
 
 def _once_written(tape: str) -> TapeReader:

@@ -109,6 +109,18 @@ def test_a_denied_run_resumes_at_the_denied_cell_and_does_nothing_twice(
     assert log.read_text() == "first\nsecond\n"
 
 
+def test_a_run_that_went_on_after_a_failure_resumes_at_the_first_cell_that_failed(
+    runner: Runner, again: Runner, machine: Machine
+) -> None:
+    cells = ("hermes.terminal('echo first >> log')\n1 / 0", "hermes.terminal('echo second >> log')")
+    failed = runner.run(*cells, policy_rules=ALLOW, allow_errors=True)
+    assert (failed["state"], failed["cells_executed"]) == ("failed", 2)
+    fixed = ("hermes.terminal('echo first >> log')\nhermes.terminal('echo fixed >> log')", cells[1])
+    resumed = again.run(*fixed, policy_rules=ALLOW, resume=failed["run_id"])
+    assert resumed["status"] == "success", resumed["error"]
+    assert (machine.workspace / "log").read_text() == "first\nsecond\nfixed\n"
+
+
 def test_resume_refuses_what_has_changed_and_names_it(runner: Runner, again: Runner) -> None:
     failed = runner.run("#md text", "a = 1", "b = 2", "1 / 0")
     with pytest.raises(TapeError, match=r"cell 2 .* changed since"):

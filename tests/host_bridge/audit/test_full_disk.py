@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parents[2]
+from small_disks import run_on_small_disk
 
 
 @pytest.fixture
-def on_small_disk(tmp_path):
+def on_small_disk(tmp_path: Path) -> Callable[[str], str]:
     """Runs Python where `DISK` is a file system of 1 MiB of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    enter = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    mount = f'mount -t tmpfs -o size=1m none "{disk}" && exec "$@"'
-    try:
-        subprocess.run([*enter, mount, "sh", "true"], check=True, capture_output=True, timeout=20)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-
-    def run(code: str) -> str:
-        prelude = (
-            f"import sys; sys.path.insert(0, {str(TESTS)!r}); from pathlib import Path; DISK = Path({str(disk)!r})\n"
-        )
-        done = subprocess.run(
-            [*enter, mount, "sh", sys.executable, "-W", "error", "-c", prelude + textwrap.dedent(code)],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return partial(run_on_small_disk, tmp_path / "disk")
 
 
 def test_a_log_its_next_files_and_its_heads_survive_a_full_disk(on_small_disk):
