@@ -148,8 +148,10 @@ class Deck:
             recording.is_quick = prepared.quick
         if self._guard is not None and decision.effect is not Effect.DENY:
             self._check_plan(call, tool, prepared)
-        if call.doubt and decision.effect is Effect.ALLOW:
-            return Decision(Effect.ASK, UNKNOWN, call.doubt, "--on-unknown redo, or skip")
+        if call.doubt and decision.effect is not Effect.DENY:
+            # Also where a rule asks: a yes that was given before, to the notebook or to a loop, was none to doing it twice.
+            asks = f"; {decision.reason}" if decision.effect is Effect.ASK else ""
+            return Decision(Effect.ASK, UNKNOWN, call.doubt + asks, "--on-unknown redo, or skip")
         return decision
 
     def decided(self, call: TapedCall, shown: Mapping[str, Any], digest: str, decision: Decision) -> None:

@@ -270,6 +270,36 @@ def test_resuming_answers_what_was_done_makes_what_failed_and_asks_about_what_is
         end(host)
 
 
+def test_what_a_person_allowed_the_notebook_is_no_yes_to_doing_it_twice(tape, orders, tmp_path):
+    rules = (("test", 'version = 1\n[rules]\nask = ["terminal"]\n'),)
+    kept = {"notebook_digest": "d" * 64, "grants_path": str(tmp_path / "grants.json"), "workspace": str(tmp_path / "w")}
+    fields = {"policy_texts": rules, "interactive": True, **kept}
+    command = "touch made; echo begun; sleep 30"
+    with session(orders, **fields) as (host, kernel):
+        ask(kernel, "terminal", command=command)
+        asked = host.expect(control.Asked)
+        host.send(control.Answer(question_id=asked.question_id, answer="notebook"))
+        while not isinstance(kernel.receive()[0], Chunk):
+            pass
+        host.process.send_signal(signal.SIGKILL)
+        host.wait()
+    assert (tmp_path / "grants.json").exists()
+    resume = control.TapeOrders(
+        path=str(tmp_path / "second"), mode="resume", earlier=str(tape), live_from=2, on_unknown="ask"
+    )
+    with session(resume, **fields) as (host, kernel):
+        question = ask(kernel, "terminal", command=command)
+        asked = host.expect(control.Asked)
+        assert asked.rule_id == "tape:unknown"
+        assert "make it twice" in asked.reason
+        assert "by the rule terminal (test)" in asked.reason
+        host.send(control.Answer(question_id=asked.question_id, answer="no"))
+        while not isinstance(message := kernel.receive()[0], ToolReply):
+            pass
+        assert (message.id, message.failure.code.value) == (question, "denied")
+        end(host)
+
+
 def test_requests_are_recorded_by_what_they_change_and_answered_from_the_tape(tape, orders, tmp_path):
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
