@@ -108,7 +108,7 @@ _SHOWN_SOURCE_LINES = 12
 @click.option(
     "--on-miss",
     type=click.Choice(["error", "live"]),
-    default="error",
+    default=None,
     help="What a replay does with a call that isn't on the tape.",
 )
 @click.option("--resume", default="", metavar="RUN", help="Go on with a run: its id, its output notebook or its tape.")
@@ -158,6 +158,7 @@ def run_command(
     """
     from host_bridge.executor import NotebookExecutor
 
+    _check_way(choices)
     executor = NotebookExecutor()
     declared = _declared(executor, notebook)
     if help_notebook:
@@ -266,14 +267,22 @@ def _output_path(output: str | None) -> Iterator[str | None]:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
+def _check_way(choices: Mapping[str, Any]) -> None:
+    """Refuse what would not be done as it is said."""
+    if sum(bool(choices[way]) for way in ("replay", "resume", "plan", "apply")) > 1:
+        raise click.UsageError("--replay, --resume, --plan and --apply are four ways to run; choose one")
+    for option, name, way in (("on_miss", "--on-miss", "replay"), ("on_unknown", "--on-unknown", "resume")):
+        if choices[option] and not choices[way]:
+            raise click.UsageError(f"{name} says how to {way}; give --{way} too, or leave it out")
+
+
 def _run_options(choices: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Give the options of `NotebookExecutor.execute` (`RunOptions`)."""
     ask = choices.pop("ask")
     attended = is_attended() if ask is None else ask
-    if sum(bool(choices[way]) for way in ("replay", "resume", "plan", "apply")) > 1:
-        raise click.UsageError("--replay, --resume, --plan and --apply are four ways to run; choose one")
     return {
         "record_tape": not choices.pop("no_tape"),
+        "on_miss": choices.pop("on_miss") or "error",
         "on_unknown": choices.pop("on_unknown") or ("ask" if attended else "fail"),
         "kernel_name": choices.pop("kernel"),
         "principal": choices.pop("agent"),

@@ -178,6 +178,8 @@ def tape_of(named: str, *, must_be_over: bool = False) -> str:
         if not entry.tape:
             raise TapeError(f"the run {entry.run_id} was not recorded (--no-tape)")
         path = Path(entry.tape)
+        if not path.is_file():
+            raise TapeError(f"the run {entry.run_id} has left no tape at {path}: it never began, or the tape was moved")
     return os.path.abspath(path)  # noqa: PTH100
 
 

@@ -13,7 +13,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host_bridge.cli.run import run_command
 from host_bridge.cli.runs import runs_command
+from host_bridge.errors import TapeError
+from host_bridge.executor.earlier import tape_of
 from host_bridge.rundirs.processes import ProcessIdentity
 from host_bridge.runs import index
 from host_bridge.runs.index import RunEntry
@@ -43,9 +46,19 @@ def test_a_run_is_found_by_its_id_the_beginning_of_it_its_output_and_as_the_last
     assert index.find("/aaaaaa22.ipynb").run_id == "aaaaaa22"
     assert index.find("last").run_id == "aaaaaa22"
     with pytest.raises(index.RunsError, match="2 runs begin with"):
-        index.find("aaaaaa")
+        index.find("aaaa")
     with pytest.raises(index.RunsError, match="runs list"):
         index.find("cccccc")
+
+
+def test_a_run_without_a_tape_is_no_run_to_go_on_with() -> None:
+    entry = finished("aaaaaa11", state="failed")
+    with pytest.raises(TapeError, match="was not recorded"):
+        tape_of("aaaaaa11")
+    entry.tape = "/nowhere/tape"
+    index.write(entry)
+    with pytest.raises(TapeError, match="it never began, or the tape was moved"):
+        tape_of("last")
 
 
 def test_a_run_whose_process_was_killed_has_crashed() -> None:
@@ -65,6 +78,20 @@ def test_what_is_no_entry_is_passed_over(tmp_path: Path) -> None:
     (index.runs_folder() / "cccc3333").mkdir()
     (index.runs_folder() / "cccc3333" / "run.json").write_text('{"run_id": 5}')
     assert [entry.run_id for entry in index.entries()] == ["aaaa1111"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--on-miss", "live"], "give --replay too"),
+        (["--on-unknown", "redo"], "give --resume too"),
+        (["--replay", "x.tape", "--resume", "last"], "choose one"),
+    ],
+)
+def test_a_way_to_run_that_would_not_be_taken_is_refused(options: list[str], told: str) -> None:
+    done = CliRunner().invoke(run_command, ["in.ipynb", "out.ipynb", *options])
+    assert done.exit_code == 2
+    assert told in done.output
 
 
 def test_the_commands_list_and_forget() -> None:
