@@ -7,22 +7,19 @@ used. Whatever can't be relied on gives no grant, and a warning.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from host_bridge.config import state_folder
 from host_bridge.errors import ConfigurationError
+from host_bridge.statefile import State, StateFile
 
 VERSION = 1
 MAX_GRANTS = 5000  # the oldest go first: what comes again after so many others is asked again
-MAX_STORE_BYTES = 16 * 2**20
 MAX_SUMMARY_CHARACTERS = 500
 
 
@@ -86,9 +83,11 @@ class NotebookGrants:
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        self._path = path
+        self._file = StateFile(
+            path, version=VERSION, what="what notebooks were allowed", remedy="answer again", private=True
+        )
         self._warn = warn
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: State | None = None
         self._grants: tuple[NotebookGrant, ...] = ()
 
     def all(self) -> tuple[NotebookGrant, ...]:
@@ -151,70 +150,28 @@ class NotebookGrants:
         return revoked
 
     def _read(self) -> tuple[NotebookGrant, ...]:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            self._seen, self._grants = None, ()
-            return ()
-        except OSError as error:
-            raise self._unusable(f"can't be read: {error.strerror}") from None
-        with open(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            # Whoever can write here says yes for the user.
-            if status.st_uid != os.getuid() or status.st_mode & 0o077 or status.st_nlink != 1:
-                raise self._unusable("can be reached by others; run chmod 600 if it was you who wrote it")
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if seen == self._seen:
-                return self._grants
-            data = file.read(MAX_STORE_BYTES + 1)
-        if len(data) > MAX_STORE_BYTES:
-            raise self._unusable(f"is over {MAX_STORE_BYTES} bytes")
-        self._grants = self._checked(data)
-        self._seen = seen
+        state, data = self._file.read(self._seen)
+        if state is None:
+            self._grants = ()
+        elif data is not None:
+            self._grants = self._checked(data)
+        self._seen = state
         return self._grants
 
     def _checked(self, data: bytes) -> tuple[NotebookGrant, ...]:
-        try:
-            store = msgspec.json.decode(data, type=_Store)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise self._unusable(f"is damaged ({error})") from None
-        if store.version != VERSION:
-            raise self._unusable(f"is of version {store.version}, and {VERSION} is known here")
+        store = self._file.decode(data, _Store)
         whole = tuple(grant for grant in store.grants if grant.is_whole)
         if len(whole) != len(store.grants):
-            self._warn(f"{self._path}: {len(store.grants) - len(whole)} grants were changed by hand and are not used")
+            changed = len(store.grants) - len(whole)
+            self._warn(f"{self._file.path}: {changed} grants were changed by hand and are not used")
         return whole
 
     def _change(self, change: Callable[[tuple[NotebookGrant, ...]], tuple[NotebookGrant, ...]]) -> None:
-        folder = self._path.parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder):
-                before = self._read()
-                after = change(before)
-                if after != before:
-                    self._replace(msgspec.json.encode(_Store(VERSION, after)))
-        except OSError as error:
-            raise self._unusable(f"can't be written: {error.strerror}") from None
-
-    def _replace(self, data: bytes) -> None:
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            beside.replace(self._path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-
-    def _unusable(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self._path}: what notebooks were allowed {problem}; move the file away, and answer again",
-            path=str(self._path),
-        )
+        with self._file.changing():
+            before = self._read()
+            after = change(before)
+            if after != before:
+                self._file.replace(_Store(VERSION, after))
 
 
 def _key(grant: NotebookGrant) -> tuple[str, ...]:
@@ -226,14 +183,3 @@ def _key(grant: NotebookGrant) -> tuple[str, ...]:
         grant.call_digest,
         grant.rule_id,
     )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the folder's file; reading needs no lock, since it is replaced as a whole."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

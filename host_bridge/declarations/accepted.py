@@ -7,22 +7,18 @@ the same path before is kept to say what changed.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from host_bridge.config import state_folder
-from host_bridge.errors import ConfigurationError
+from host_bridge.statefile import StateFile
 
 VERSION = 1
 MAX_ACCEPTED = 1000  # the oldest go first: a notebook that comes again after so many others is reviewed again
-MAX_STORE_BYTES = 16 * 2**20
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,12 +57,18 @@ class AcceptedDeclarations:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or accepted_path()
+        self._file = StateFile(
+            path or accepted_path(),
+            version=VERSION,
+            what="what was accepted",
+            remedy="accept notebooks again",
+            private=False,
+        )
 
     @property
     def path(self) -> Path:
         """Where it lies."""
-        return self._path
+        return self._file.path
 
     def all(self) -> tuple[Acceptance, ...]:
         """Give all that was accepted, the latest last.
@@ -74,27 +76,8 @@ class AcceptedDeclarations:
         Raises:
             ConfigurationError: The file can't be read or isn't one of ours: nothing is accepted on its word.
         """
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise self._unusable(f"can't be read: {error.strerror}") from None
-        with open(descriptor, "rb") as file:
-            # Whoever can write here says yes for the user.
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.getuid() or status.st_mode & 0o022:
-                raise self._unusable("can be written by others")
-            data = file.read(MAX_STORE_BYTES + 1)
-        if len(data) > MAX_STORE_BYTES:
-            raise self._unusable(f"is over {MAX_STORE_BYTES} bytes")
-        try:
-            store = msgspec.json.decode(data, type=_Store)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise self._unusable(f"is damaged ({error})") from None
-        if store.version != VERSION:
-            raise self._unusable(f"is of version {store.version}, and {VERSION} is known here")
-        return store.accepted
+        _, data = self._file.read()
+        return () if data is None else self._file.decode(data, _Store).accepted
 
     def is_accepted(self, principal: str, digest: str) -> bool:
         """Whether a person accepted this source for this principal. An unknown source (an empty digest) never is."""
@@ -147,43 +130,8 @@ class AcceptedDeclarations:
         return revoked
 
     def _change(self, change: Callable[[tuple[Acceptance, ...]], tuple[Acceptance, ...]]) -> None:
-        folder = self._path.parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder):
-                before = self.all()
-                after = change(before)
-                if after != before:
-                    self._replace(msgspec.json.encode(_Store(VERSION, after)))
-        except OSError as error:
-            raise self._unusable(f"can't be written: {error.strerror}") from None
-
-    def _replace(self, data: bytes) -> None:
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            beside.replace(self._path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-
-    def _unusable(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self._path}: what was accepted {problem}; move the file away, and accept notebooks again",
-            path=str(self._path),
-        )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the folder's file; reading needs no lock, since it is replaced as a whole."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        with self._file.changing():
+            before = self.all()
+            after = change(before)
+            if after != before:
+                self._file.replace(_Store(VERSION, after))
