@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, debug_option, json_option
+from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
 from host_bridge.cli.output import counted, print_json, print_note, table
 from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
 
@@ -26,14 +26,7 @@ KINDS = ("timeout", "denied", "provider", "truncated")
 @parameter_options
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; can be given again.")
 @click.option("--cell", type=click.IntRange(min=0), metavar="INDEX", help="Only the calls of this cell.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="For each replay.",
-)
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, metavar="SECONDS", help="For each replay.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for cells that crash, too.")
 @json_option
 @debug_option

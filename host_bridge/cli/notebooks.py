@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
+from host_bridge.cli.options import FILE, SECONDS, allow_option, cell_timeout_option, debug_option, json_option
 from host_bridge.cli.output import indented, plain, print_json, short, table
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import show_parameters
@@ -62,13 +62,13 @@ def collect_command(path: str, as_json: bool) -> None:
     help="Also run it and compare outputs: of cells marked NBVAL_CHECK_OUTPUT (lax), or of all (strict).",
 )
 @click.option("--timeout", type=SECONDS, default=300.0, show_default=True, metavar="SECONDS", help="For the run.")
-@click.option("--cell-timeout", type=SECONDS, metavar="SECONDS", help="For each cell.")
+@cell_timeout_option
 @click.option(
     "--sanitize", default="", type=FILE, metavar="FILE", help="What to replace before comparing, as nbval has it."
 )
 @click.option("--tape", default="", type=FILE, metavar="FILE", help="Answer tool calls from a run's tape.")
 @click.option("--profile", default="", metavar="NAME", help="The policy to run under: read-only, workspace or full.")
-@click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
+@allow_option
 @click.option("--junit", type=FILE, metavar="FILE", help="Write the outcome as JUnit XML too.")
 @json_option
 @debug_option

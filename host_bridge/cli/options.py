@@ -36,3 +36,22 @@ def json_option(function: Decorated) -> Decorated:
 def debug_option(function: Decorated) -> Decorated:
     """Add `--debug`, which `boundary.Invocation` reads."""
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+def policies_option(function: Decorated) -> Decorated:
+    """Add `--policy`; the command gets `policies`."""
+    return click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add.")(
+        function
+    )
+
+
+def allow_option(function: Decorated) -> Decorated:
+    """Add `--allow`; the command gets `allow`."""
+    return click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")(
+        function
+    )
+
+
+def cell_timeout_option(function: Decorated) -> Decorated:
+    """Add `--cell-timeout`; the command gets `cell_timeout`."""
+    return click.option("--cell-timeout", type=SECONDS, metavar="SECONDS", help="For each cell.")(function)

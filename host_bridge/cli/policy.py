@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option
+from host_bridge.cli.options import FILE, FOLDER, debug_option, json_option, policies_option
 from host_bridge.cli.output import counted, indented, plain, print_json, table
 from host_bridge.cli.policy_edits import allow_command, ask_command, deny_command, init_command
 from host_bridge.cli.policy_loading import load_session_policy
@@ -75,7 +75,7 @@ def _session_options(function: Decorated) -> Decorated:
         click.option("--agent", default="", metavar="NAME", help="For whom."),
         click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away."),
         click.option("--allow", multiple=True, metavar="RULE", help="A rule to add."),
-        click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add."),
+        policies_option,
         click.option("--profile", default="", metavar="NAME", help="read-only, workspace or full."),
     ):
         function = option(function)

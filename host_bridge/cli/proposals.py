@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
+from host_bridge.cli.options import FILE, SECONDS, allow_option, debug_option, json_option, policies_option
 from host_bridge.cli.output import plain, print_json, print_note
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
@@ -65,8 +65,8 @@ def _forge_options(function: Decorated) -> Decorated:
     help="How outputs are compared.",
 )
 @click.option("--profile", default="", metavar="NAME", help="The policy to run under: read-only, workspace or full.")
-@click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add.")
-@click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
+@policies_option
+@allow_option
 @click.option("--agent", default="", metavar="NAME", help="Whom the runs act for.")
 @click.option("--keep-tape", is_flag=True, help="Commit the run's tape too. It holds what the tools gave, in full.")
 @click.option(

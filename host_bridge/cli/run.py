@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import FILE, FOLDER, SECONDS, debug_option, json_option
+from host_bridge.cli.options import (
+    FILE,
+    FOLDER,
+    SECONDS,
+    allow_option,
+    cell_timeout_option,
+    debug_option,
+    json_option,
+    policies_option,
+)
 from host_bridge.cli.output import counted, indented, plain, print_json, short, table
 from host_bridge.cli.progress import Progress, choose, waiting_notes
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
@@ -54,7 +63,7 @@ _SHOWN_SOURCE_LINES = 12
     metavar="SECONDS",
     help="For the whole run; 0 for no limit.",
 )
-@click.option("--cell-timeout", type=SECONDS, metavar="SECONDS", help="For each cell.")
+@cell_timeout_option
 @click.option(
     "--start-timeout",
     type=SECONDS,
@@ -72,8 +81,8 @@ _SHOWN_SOURCE_LINES = 12
 )
 @click.option("--workspace", type=FOLDER, metavar="DIR", help="The folder that tool calls work in.")
 @click.option("--profile", default="", metavar="NAME", help="The policy to start from: read-only, workspace or full.")
-@click.option("--policy", "policies", multiple=True, type=FILE, metavar="FILE", help="A policy file to add.")
-@click.option("--allow", multiple=True, metavar="RULE", help="A rule to add, such as 'terminal(make test)'.")
+@policies_option
+@allow_option
 @click.option("--deny", multiple=True, metavar="RULE", help="A rule to add that takes away.")
 @click.option("--agent", default="", metavar="NAME", help="Whom the run acts for.")
 @click.option(
