@@ -68,7 +68,6 @@ class RunningCall:
         line: Line,
         authorise: Callable[[tuple[Resource, ...]], None],
         note_untrusted: Callable[[RunningCall], None],
-        upload_bytes: int,
     ) -> None:
         self.request = request
         self.call_id = call_id
@@ -96,7 +95,6 @@ class RunningCall:
         self._authorise = authorise
         self._note_untrusted = note_untrusted
         self._credit = request.window_bytes
-        self._upload_bytes = upload_bytes
         self._pieces: collections.deque[tuple[bytes, bool]] = collections.deque()
         self._callbacks: list[Callable[[], None]] = []
         self._changed = threading.Condition()

@@ -88,7 +88,7 @@ class Dispatcher:
         self._next_call = 0
         self.narrowings = Narrowings(registry)
 
-    def open(self, request: ToolRequest, peer: object, upload_bytes: int) -> RunningCall:
+    def open(self, request: ToolRequest, peer: object) -> RunningCall:
         """Make the call that a request asks for; `start` sets it going."""
         self._next_call += 1
         call = RunningCall(
@@ -99,7 +99,6 @@ class Dispatcher:
             line=self._line,
             authorise=lambda resources: self._authorise(call, resources),
             note_untrusted=self._note_untrusted,
-            upload_bytes=upload_bytes,
         )
         return call
 

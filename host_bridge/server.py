@@ -396,7 +396,7 @@ class Server:
             failure = Failure(code=ErrorCode.BUDGET_EXHAUSTED, message=problem)
             self._send(peer, ToolReply(id=message.id, failure=failure))
             return
-        call = self.dispatcher.open(message, peer, LIMITS.upload_window_bytes)
+        call = self.dispatcher.open(message, peer)
         peer.calls[message.id] = call
         self.dispatcher.start(call, bulk)
         if not call.settled:

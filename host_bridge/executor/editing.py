@@ -26,7 +26,6 @@ from host_bridge.executor.parameters import (
 )
 
 _MAKERS: dict[str, Any] = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
-CELL_TYPES = tuple(_MAKERS)
 
 
 class CellNotFoundError(NotebookError, LookupError):

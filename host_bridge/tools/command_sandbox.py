@@ -77,11 +77,6 @@ class CommandSandbox:
         assert isinstance(found, cls)
         return found
 
-    @property
-    def lacks_landlock(self) -> bool:
-        """Whether the second wall around files is missing on this system."""
-        return probe("bubblewrap").landlock == 0
-
     def prepare(
         self,
         line: str,

@@ -81,7 +81,6 @@ class Office:
             line=None,  # type: ignore[arg-type] - nothing is streamed
             authorise=lambda _: None,
             note_untrusted=lambda _: None,
-            upload_bytes=0,
         )
 
     def ask(self, command: str = "git push origin main", **fields) -> str:
