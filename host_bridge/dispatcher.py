@@ -350,6 +350,14 @@ class Dispatcher:
             if self._deck is not None:
                 self._deck.succeeded(call, output)
             self._record_settled(call, "ok", digest.hexdigest(), result_bytes)
+        except AuditError as error:
+            _report(error)
+            done = RecordError(
+                "the call was made, and how it ended could not be recorded: make room where the audit log is, and look at what "
+                "it did before making it again"
+            )
+            self._reply_failure(call, done)
+            return
         except Exception as error:
             self._reply_failure(call, error)
             return

@@ -88,11 +88,12 @@ def test_a_session_does_nothing_while_its_audit_disk_is_full_and_goes_on_when_th
                 except OSError:
                     pass
             # What is left of the log's last block takes a record or two.
-            codes = [write(f"full-{n}") for n in range(30)]
+            codes = [write(f"full-{n * 'o'}-{n}") for n in range(30)]  # of many sizes, so that each record is once too large
+            assert set(codes) <= {"ok", "audit_failed"}, codes
             assert codes[-5:] == ["audit_failed"] * 5, codes
-            done = {f"full-{n}" for n, code in enumerate(codes) if code == "ok"}
+            done = {f"full-{n * 'o'}-{n}" for n, code in enumerate(codes) if code == "ok"}
             assert {path.name for path in workspace.iterdir()} - {"before"} >= done
-            assert not any((workspace / f"full-{n}").exists() for n in range(25, 30))
+            assert not any((workspace / f"full-{n * 'o'}-{n}").exists() for n in range(25, 30))
             (DISK / "ballast").unlink()
             assert write("after") == "ok"
             host.send(control.End())
