@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from kernel_process import WAIT_SECONDS, KernelProcess
+from sdk_hosts import is_running
 
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE, encode_ticket
 from hermes_runtime.testing import FakeHost
@@ -287,9 +288,9 @@ def test_the_kernel_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     )
     pid = int(ran.stdout)
     deadline = time.monotonic() + WAIT_SECONDS
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not is_running(pid)
 
 
 @pytest.mark.slow

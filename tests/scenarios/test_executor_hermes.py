@@ -166,9 +166,9 @@ def test_an_interrupt_reaches_a_top_level_await(runner: Runner) -> None:
 
 
 def test_a_kernel_of_ours_that_is_killed_has_died(runner: Runner, machine: Machine) -> None:
-    result = runner.run(
-        "1", "import os, signal\nprint('last words', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)", "2"
-    )
+    # A sudden end loses what ZeroMQ hasn't sent yet, so the words get a moment.
+    death = "import os, signal, time\nprint('last words', flush=True)\ntime.sleep(0.5)\nos.kill(os.getpid(), signal.SIGKILL)"
+    result = runner.run("1", death, "2")
     assert result["state"] == "kernel_died"
     assert "SIGKILL" in result["failed_cell"]["evalue"]
     assert runner.states == ["succeeded", "kernel_died", "not_run"]

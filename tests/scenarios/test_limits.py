@@ -165,12 +165,11 @@ def wait_while_responsive(condition: Callable[[], bool], seconds: float) -> bool
     return False
 
 
-@pytest.mark.parametrize("code", ["x = [0] * 2**30", "x = []\nwhile True: x.append(bytes(2**20))"])
+@pytest.mark.parametrize("code", ["x = [0] * 2**30", "x = []\nwhile True: x.append(bytes(2**28))"])
 def test_a_list_too_large_is_an_error_in_its_cell(start: Callable[[], Kernel], code: str) -> None:
     kernel = start()
 
-    # Its last line: with no memory left, IPython may not manage a coloured traceback, and says so first.
-    assert kernel.run(code).splitlines()[-1] == "MemoryError"
+    assert kernel.run(code) == "MemoryError"
     assert kernel.run("x = None; print(6 * 7)") == "42"
 
 

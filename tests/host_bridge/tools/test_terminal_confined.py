@@ -286,7 +286,8 @@ class TestAuthority:
 
     def test_signals_python_ignores_are_not_ignored(self, out: Callable[..., str]) -> None:
         status = dict(line.split(":\t") for line in out("cat /proc/self/status").splitlines() if ":\t" in line)
-        assert int(status["SigIgn"], 16) == 0
+        c_librarys_own = 0b11 << 31  # 32 and 33, ignored in whatever posix_spawn() starts, as make does
+        assert int(status["SigIgn"], 16) & ~c_librarys_own == 0
 
 
 class TestNetwork:
