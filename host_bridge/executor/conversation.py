@@ -21,7 +21,10 @@ from host_bridge.executor.messages import KernelMessage, MalformedMessageError, 
 from host_bridge.executor.stopping import StopRequest
 
 BATCH = 500
-"""Messages read before the clock is looked at again, so that a flood can't outrun a deadline."""
+"""Messages read before the clock is looked at again, so that a flood can't outrun a deadline…"""
+
+BATCH_SECONDS = 0.1
+"""…and for how long, since one message may hold tens of megabytes."""
 
 SECOND_HALF_SECONDS = 10.0
 """How long the reply may come after `idle`, or `idle` after the reply once the outputs are silent."""
@@ -273,6 +276,7 @@ class Conversation:
 
     def _take_messages(self, execution: _Execution) -> None:
         heard = 0
+        until = time.monotonic() + BATCH_SECONDS
         for _ in range(BATCH):
             try:
                 frames = self._outputs.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -280,6 +284,8 @@ class Conversation:
                 break
             heard += 1
             self._take_output(execution, frames)
+            if time.monotonic() > until:
+                break
         if heard and execution.reply is not None:
             execution.half_done_at = time.monotonic()
         for message in self._read(self._shell):
