@@ -17,7 +17,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import zmq
 
@@ -26,6 +25,7 @@ from hermes_protocol.ticket import Ticket
 from hermes_runtime import _deferral, _settings, _wakers
 from hermes_runtime._calls import Call
 from hermes_runtime._errors import BridgeUnavailableError
+from hermes_runtime._sockets import Context
 from hermes_runtime._transport import GOODBYE_MILLISECONDS, Link
 
 CONNECT_SECONDS = 10.0  # the bridge starts while the kernel does, and a loaded machine takes its time
@@ -57,7 +57,7 @@ class Client:
     def _start_afresh(self) -> None:
         self._process_id = os.getpid()
         self._lock = threading.Lock()
-        self._context: zmq.Context[Any] | None = None
+        self._context: Context | None = None
         self._link: Link | None = None
         self._was_welcome = False
         self._in_step = False
@@ -121,6 +121,7 @@ class Client:
                 return
             if self._link is not None:
                 self._link.say_goodbye()
+                self._link.close()
                 self._link = None
             if self._context is not None:
                 self._context.destroy(GOODBYE_MILLISECONDS)
@@ -177,13 +178,15 @@ class Client:
                 "this process was forked from the kernel's, and where kernels are confined by Landlock alone, the bridge "
                 "reaches the kernel's own process only: call tools there, or have the host install bubblewrap"
             )
+        if old is not None:
+            old.close()  # it failed, but may have been torn out of that
         lost = f" (before that: {old.failure})" if old is not None else ""
         path = self.ticket.endpoint.removeprefix("ipc://")
         is_file = path != self.ticket.endpoint and not self.ticket.bridge_dials
         if self._was_welcome and is_file and not Path(path).exists():
             raise BridgeUnavailableError(f"the bridge session has ended{lost}. Restart the kernel to get a new one.")
         if self._context is None:
-            self._context = zmq.Context()
+            self._context = Context()
         try:
             return Link(self.ticket, self._context, RECONNECT_SECONDS if self._was_welcome else self._connect_seconds)
         except (zmq.ZMQError, ValueError, OSError) as error:

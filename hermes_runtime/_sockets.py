@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
 
 import zmq
 
@@ -24,7 +23,23 @@ _CONNECTION_LOST = (
 )
 
 
-def open_sockets(ticket: Ticket, context: zmq.Context[Any]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+class _Socket(zmq.Socket[bytes]):
+    """A socket that is closed for certain once nobody holds it.
+
+    pyzmq's own `__del__` is Python, which the exception of a signal handler can tear apart. The socket would then stay open
+    for good, and a context waits for its sockets when it ends. This one is C from end to end.
+    """
+
+    __del__ = zmq.backend.Socket.close
+
+
+class Context(zmq.Context[_Socket]):
+    """A ZeroMQ context for the sockets of links."""
+
+    _socket_class = _Socket
+
+
+def open_sockets(ticket: Ticket, context: Context) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
     """Give the DEALER, on its way to the bridge, and its monitor.
 
     Raises:

@@ -11,7 +11,6 @@ import contextlib
 import select
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import zmq
 from zmq.backend import zmq_poll
@@ -45,7 +44,7 @@ from hermes_runtime._errors import (
     ToolTimeoutError,
 )
 from hermes_runtime._narrowing import Levels
-from hermes_runtime._sockets import open_sockets
+from hermes_runtime._sockets import Context, open_sockets
 
 UPLOAD_CHUNK_BYTES = 1 * 2**20
 MAX_UPLOADS = 8  # at the same time: their chunks wait in memory on both sides
@@ -78,7 +77,7 @@ class Link:
         descriptors: What to poll; readable means call `drain`.
     """
 
-    def __init__(self, ticket: Ticket, context: zmq.Context[Any], connect_seconds: float) -> None:
+    def __init__(self, ticket: Ticket, context: Context, connect_seconds: float) -> None:
         self._ticket = ticket
         self._connection = Connection(Role.KERNEL)
         self._dealer, self._monitor = open_sockets(ticket, context)
@@ -402,7 +401,12 @@ class Link:
             call.wake()
         for call in queued:
             call.wake()
-        self._dealer.disable_monitor()
+        self.close(linger_milliseconds)
+
+    def close(self, linger_milliseconds: int = 0) -> None:
+        """Close what is still open of the sockets, after an exception from outside tore this or `fail` apart, too."""
+        if not self._dealer.closed:
+            self._dealer.disable_monitor()
         self._monitor.close(0)
         self._dealer.close(linger_milliseconds)
 

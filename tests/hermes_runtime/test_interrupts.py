@@ -332,3 +332,78 @@ def test_exceptions_of_other_signal_handlers_may_cost_the_connection_but_mix_up_
         alarms, _lost, answered = map(int, place.run_python(f"SECONDS = 3\n{ALARMS}").split())
     assert alarms > 20
     assert answered > 0
+
+
+TORN = """
+import os, sys, zmq
+import hermes_runtime as hermes
+from hermes_runtime import _client, _sockets, _transport
+
+class Torn(Exception):
+    pass
+
+FILES = {_sockets.__file__, _transport.__file__, zmq.sugar.socket.__file__, zmq.sugar.context.__file__}
+left = 0
+
+def tear(frame, event, argument):
+    global left
+    if frame.f_code.co_filename not in FILES:
+        return None
+    if event == "line":
+        left -= 1
+        if left == 0:
+            raise Torn
+    return tear
+
+def tear_end(frame, event, argument):
+    if frame.f_code.co_name == "__del__":
+        raise Torn
+
+def tear_after(lines, act):
+    "Whether an exception after so many lines came in time to tear the act apart."
+    global left
+    left = lines
+    sys.settrace(tear)
+    try:
+        act()
+    except Torn:
+        pass
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+def connect():
+    hermes.call("echo", word="first", content=b"")
+
+def fail():
+    _client.current().drain(link := _client.current()._link)
+    link.fail("torn")
+
+torn = 0
+for act in (fail, connect):
+    lines = 1
+    while True:
+        hermes.status()
+        if act is connect:
+            _client.current().close()
+        if not tear_after(lines, act):
+            break
+        sys.settrace(tear_end)
+        try:
+            hermes.call("echo", word="maybe", content=b"")
+        except hermes.BridgeUnavailableError:
+            pass  # what was torn is noticed now
+        sys.settrace(None)
+        assert hermes.call("echo", word="last", content=b"") == "last"
+        _client.current().close()  # which waits for every socket that is open
+        torn += 1
+        lines += 1
+print(torn)
+"""
+
+
+def test_a_connection_torn_apart_at_any_line_of_its_making_or_its_end_leaves_nothing_open_to_wait_for() -> None:
+    with FakeHost({"echo": lambda word, content: word}) as host:
+        place = Place("fake", Path(), host.ticket, host.crash)
+        torn = int(place.run_python(TORN))
+    assert torn > 50
