@@ -1,11 +1,12 @@
 """A Jupyter application of its own: starts a confined kernel, does to it what applications do, and says what came of it.
 
-Runs as a program, as whoever the test wants: `python -P kernel_trials.py`. Prints one JSON object: "" or what went
-wrong, by trial.
+Runs as a program, as whoever the test wants: `python -P kernel_trials.py`. Prints a line of JSON for each trial as it ends:
+its name and "", or what went wrong.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 25.0
 CALL = "import hermes_runtime; print(hermes_runtime.read_file('greeting.txt'), end='')"
 
 Trial = Callable[["Kernel"], None]
@@ -270,14 +271,15 @@ def main() -> None:
         kernel.begin("import time; time.sleep(600)")
         print("ready", flush=True)
         signal.pause()
-    results = {}
     for name, function in TRIALS.items():
+        faulthandler.dump_traceback_later(2 * WAIT_SECONDS, exit=True)  # no trial has a reason to take so long
+        problem = ""
         try:
             function(kernel)
-            results[name] = ""
         except Exception:
-            results[name] = traceback.format_exc()[-3000:]
-    print(json.dumps(results))
+            problem = traceback.format_exc()[-3000:]
+        print(json.dumps([name, problem]), flush=True)
+    faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":
