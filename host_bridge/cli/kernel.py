@@ -63,14 +63,18 @@ def install_command(
 
 
 @kernel_command.command("remove")
-@click.option("--name", default=_DEFAULT_NAME, show_default=True, help="The kernel to remove.")
+@click.argument("name", required=False)
+@click.option("--name", "named", metavar="NAME", help="The same, as `kernel install` takes it.")
 @click.option("--force", is_flag=True, help="Remove it even if it isn't one of ours.")
 @json_option
 @debug_option
-def remove_command(name: str, force: bool, as_json: bool) -> None:
-    """Remove the kernel that applications find under a name."""
+def remove_command(name: str | None, named: str | None, force: bool, as_json: bool) -> None:
+    """Remove the kernel that applications find under NAME; `hermes` if none is given."""
+    if None not in (name, named) and name != named:
+        raise click.UsageError(f"two kernels are named, {name!r} and --name {named!r}; give the one to remove")
     from host_bridge.provisioning.kernelspecs import remove
 
+    name = next((given for given in (name, named) if given is not None), _DEFAULT_NAME)
     folder = remove(name, force=force)
     if as_json:
         print_json({"name": name, "path": str(folder)})
