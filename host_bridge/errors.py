@@ -112,6 +112,10 @@ class KernelStartError(HostBridgeError):
     """A kernel that is not installed, or did not come up."""
 
 
+class KernelChoiceError(KernelStartError):
+    """Whoever runs a notebook has to name another kernel: nothing was started."""
+
+
 class CallError(HostBridgeError):
     """Ends one call. Tools raise it (or a subclass) for every outcome that is not a result.
 

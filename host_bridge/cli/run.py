@@ -178,6 +178,10 @@ def run_command(
     if output == "-" and as_json:
         raise click.UsageError("--json and the output '-' both want standard output; choose one")
     parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    if choices["kernel"]:
+        from host_bridge.executor.choice import check_installed
+
+        check_installed(choices["kernel"])  # before anybody is asked about anything
     choices["accepted_digest"] = _reviewed(notebook, choices)
     result = _execute(executor, notebook, output, parameters, choices)
     if as_json:

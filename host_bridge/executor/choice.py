@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from host_bridge.errors import KernelStartError
+from host_bridge.errors import KernelChoiceError, KernelStartError
 from host_bridge.executor.kernel import find_kernel, is_ours
 
 DEFAULT_KERNEL = "hermes"
@@ -27,11 +27,11 @@ def choose_kernel(metadata: Mapping[str, Any], asked_for: str | None = None) -> 
     starts with a bridge session of its own; otherwise ours is, and that is said.
 
     Raises:
-        KernelStartError: The notebook is in a language that ours doesn't speak, or a kernel that was asked for isn't
+        KernelChoiceError: The notebook is in a language that ours doesn't speak, or a kernel that was asked for isn't
             installed.
     """
     if asked_for:
-        find_kernel(asked_for)
+        check_installed(asked_for)
         return KernelChoice(asked_for)
     named = _named_kernel(metadata)
     if named in ("", DEFAULT_KERNEL):
@@ -40,7 +40,7 @@ def choose_kernel(metadata: Mapping[str, Any], asked_for: str | None = None) -> 
         return KernelChoice(named)
     language = language_of(metadata)
     if language and language != "python":
-        raise KernelStartError(
+        raise KernelChoiceError(
             f"the notebook is written in {language!r} for the kernel {named!r}, and {DEFAULT_KERNEL!r} speaks Python; "
             "say which kernel to use (kernel_name=…, or -k on the command line)"
         )
@@ -49,6 +49,21 @@ def choose_kernel(metadata: Mapping[str, Any], asked_for: str | None = None) -> 
         f"the notebook asks for the kernel {named!r}, which has no bridge session: it runs in {DEFAULT_KERNEL!r}; "
         "say so (kernel_name=…, or -k on the command line) to use another",
     )
+
+
+def check_installed(name: str) -> None:
+    """Check that a kernel somebody asks for is there.
+
+    Raises:
+        KernelChoiceError: It isn't; the text names those that are.
+        KernelStartError: It is the one that everything here is made for: no mistake of who asks, nothing works without it.
+    """
+    try:
+        find_kernel(name)
+    except KernelStartError as error:
+        if name == DEFAULT_KERNEL:
+            raise
+        raise KernelChoiceError(str(error)) from None
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:

@@ -176,8 +176,8 @@ class NotebookExecutor:
 
         Raises:
             HostBridgeError: It could not begin: the notebook can't be read (`NotebookError`) or saved (`OutputError`), a
-                parameter is unknown or of the wrong type (`ParameterError`), the kernel isn't installed or doesn't come up
-                (`KernelStartError`), the policy can't be loaded (`PolicyError`).
+                parameter is unknown or of the wrong type (`ParameterError`), the kernel asked for isn't installed
+                (`KernelChoiceError`) or doesn't come up (`KernelStartError`), the policy can't be loaded (`PolicyError`).
         """
         choices = RunOptions(**options)
         with self._stoppable() as stop, signals_stop(stop) if choices.handle_signals else contextlib.nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import select
@@ -63,10 +64,14 @@ def _look_up(name: str) -> tuple[KernelSpec, KernelSpecManager]:
     try:
         return specs.get_kernel_spec(name), specs
     except NoSuchKernel:
-        installed = ", ".join(sorted(specs.find_kernel_specs())) or "none"
-        raise KernelStartError(
-            f"there is no kernel {name!r} (installed: {installed}); `hermes-runtime kernel install` installs ours"
-        ) from None
+        raise KernelStartError(_not_installed(name, sorted(specs.find_kernel_specs()))) from None
+
+
+def _not_installed(name: str, installed: list[str]) -> str:
+    close = difflib.get_close_matches(name, installed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    listed = ", ".join(installed) or "none"
+    return f"there is no kernel {name!r} (installed: {listed}); {hint}`hermes-runtime kernel install` installs ours"
 
 
 class RunningKernel:

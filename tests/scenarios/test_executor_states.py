@@ -12,7 +12,7 @@ import pytest
 from kernel_machine import Machine
 from notebook_runs import Runner, code, save
 
-from host_bridge.errors import KernelStartError, NotebookError, OutputError
+from host_bridge.errors import KernelChoiceError, KernelStartError, NotebookError, OutputError
 from host_bridge.executor import NotebookExecutor
 from host_bridge.executor.parameters import ParameterError
 
@@ -261,7 +261,7 @@ def test_bad_input_is_refused_before_anything_is_written(runner: Runner, machine
         executor.execute(folder / "bad.ipynb", runner.output)
     with pytest.raises(OutputError):
         executor.execute(good, folder / "no such folder" / "out.ipynb")
-    with pytest.raises(KernelStartError, match="no-such-kernel"):
+    with pytest.raises(KernelChoiceError, match="no-such-kernel"):
         executor.execute(good, runner.output, kernel_name="no-such-kernel")
     with pytest.raises(ParameterError, match="did you mean"):
         executor.execute(good, runner.output, {"day": 3}, kernel_name="python3")

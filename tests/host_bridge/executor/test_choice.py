@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jupyter_core.paths
+import papermill
 import pytest
+from notebook_runs import code, save
 
-from host_bridge.errors import KernelStartError
+from host_bridge.cli.boundary import ExitCode, exit_code
+from host_bridge.errors import KernelChoiceError, KernelStartError
 from host_bridge.executor.choice import choose_kernel, language_of
 
 PYTHON3 = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
@@ -52,12 +56,35 @@ def test_who_runs_it_may_choose_any(installed: None) -> None:
 def test_a_kernel_nobody_has_installed_is_replaced_or_refused(installed: None, name: str) -> None:
     assert choose_kernel({"kernelspec": {"name": name}}).name == "hermes"
     if name:
-        with pytest.raises(KernelStartError, match=r"installed: .*hermes"):
+        with pytest.raises(KernelChoiceError, match=r"installed: .*hermes"):
             choose_kernel({}, name)
 
 
+def test_a_misspelt_kernel_is_told_with_the_one_that_may_be_meant(installed: None) -> None:
+    with pytest.raises(KernelChoiceError, match="did you mean 'hermes-other'"):
+        choose_kernel({}, "hermes-othr")
+
+
+def test_without_our_own_kernel_no_other_name_helps(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jupyter_core.paths, "ENV_JUPYTER_PATH", [])
+    monkeypatch.setattr(jupyter_core.paths, "SYSTEM_JUPYTER_PATH", [])
+    with pytest.raises(KernelStartError, match="kernel install") as raised:
+        choose_kernel({}, "hermes")
+    assert exit_code(raised.value) == ExitCode.UNUSABLE
+
+
+def test_papermill_hears_of_an_unknown_kernel_before_it_writes_anything(installed: None, tmp_path: Path) -> None:
+    path = save(tmp_path / "in.ipynb", code("days = 7", "parameters"), **PYTHON3)
+    for parameters in ({}, {"days": 1}):
+        with pytest.raises(KernelChoiceError, match=r"installed: .*hermes"):
+            papermill.execute_notebook(
+                path, tmp_path / "out.ipynb", parameters, engine_name="hermes", kernel_name="nowhere"
+            )
+    assert not (tmp_path / "out.ipynb").exists()
+
+
 def test_a_notebook_in_another_language_is_not_run_as_python(installed: None) -> None:
-    with pytest.raises(KernelStartError, match="'r'"):
+    with pytest.raises(KernelChoiceError, match="'r'"):
         choose_kernel({"kernelspec": {"name": "ir", "language": "R"}})
     assert choose_kernel({"kernelspec": {"name": "ir", "language": "R"}}, "python3").name == "python3"
 
