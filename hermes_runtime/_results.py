@@ -293,6 +293,9 @@ def convert(value: Any, kind: type[T], tool: str) -> T:
     try:
         return msgspec.convert(value, type=kind)
     except (msgspec.ValidationError, UnicodeError) as error:
+        from hermes_protocol.misfits import explain  # a release's difference: no call needs it otherwise
+
+        problem = explain(error, kind, "field")
         raise ToolFailedError(
-            f"{tool}: the host's answer can't be read ({error}); host and notebook should use the same release"
+            f"{tool}: the host's answer can't be read ({problem}); host and notebook should use the same release"
         ) from None

@@ -404,7 +404,9 @@ def _arguments(tool: Tool, request: ToolRequest, bulk: Sequence[Frame]) -> Any:
         # With `bytes` declared native, text is not silently taken for base64.
         return msgspec.convert(arguments, type=tool.Arguments, builtin_types=(bytes,))
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise InvalidCallError(f"{tool.name}: {error}") from None
+        from hermes_protocol.misfits import explain  # no session's start waits for what only a mistake needs
+
+        raise InvalidCallError(f"{tool.name}: {explain(error, tool.Arguments)}") from None
 
 
 def _asked_digest(call: RunningCall, tool: Tool, prepared: Call) -> str:

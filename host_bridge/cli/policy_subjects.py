@@ -66,6 +66,7 @@ def prepared_resources(
 def _arguments(tool: Tool, subject: str | None, given: Mapping[str, str]) -> Any:
     import msgspec
 
+    from hermes_protocol.misfits import explain
     from host_bridge.policy.methods import METHOD_TOOLS, split_request
 
     fields = {field.name: field for field in msgspec.structs.fields(tool.Arguments)}
@@ -84,4 +85,4 @@ def _arguments(tool: Tool, subject: str | None, given: Mapping[str, str]) -> Any
     try:
         return msgspec.convert(values, type=tool.Arguments, strict=False)
     except msgspec.ValidationError as error:
-        raise click.UsageError(f"{tool.name}: {error}") from None
+        raise click.UsageError(f"{tool.name}: {explain(error, tool.Arguments)}") from None

@@ -116,6 +116,12 @@ def test_an_unknown_tool_is_answered_with_the_nearest_name(kernel):
     assert "read_file" in kernel.call("read_fil", path="a").reply.failure.message
 
 
+def test_a_misfit_is_answered_in_plain_words(kernel):
+    assert kernel.call("read_file", path=3).reply.failure.message == "read_file: `path` must be text, not a number"
+    message = kernel.call("read_file", pth="a").reply.failure.message
+    assert message == "read_file: there is no argument `pth`; did you mean `path`?"
+
+
 def test_terminal_output_arrives_while_the_command_runs(kernel):
     call_id = kernel.ask("terminal", command="echo first; sleep 30")
     message, bulk = kernel.receive()

@@ -232,3 +232,8 @@ def test_a_request_is_explained_by_its_method_and_what_is_recommended_works(caps
     assert "user:rules.allow[0]" in told(capsys, "explain", "http_request", "POST https://api.example.org/v1")
     told(capsys, "explain", "http_request", "https://api.example.org/v1", code=3)
     told(capsys, "explain", "http_request", "FETCH https://api.example.org/v1", code=1)
+
+
+def test_arguments_that_do_not_fit_are_told_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(capsys, "explain", "read_file", "a", "unit=pages", code=2)
+    assert "read_file: `unit` must be 'lines' or 'bytes', not 'pages'" in said
