@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
+
+from hermes_runtime._errors import suggestion
 
 T = TypeVar("T")
 
@@ -88,6 +90,41 @@ class Listing(Sequence[T], Generic[T]):
         table = html_table(self._columns, [self._row(item) for item in self[:MAX_SHOWN_ROWS]])
         rest = f"<div>… and {len(self) - MAX_SHOWN_ROWS} more</div>" if len(self) > MAX_SHOWN_ROWS else ""
         return f"<div><b>{html.escape(self._heading())}</b></div>{table}{rest}"
+
+
+class Named(Protocol):
+    """Something that is called something."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; no two of a list are called the same."""
+
+
+N = TypeVar("N", bound=Named)
+
+
+class NamedListing(Listing[N], Generic[N]):
+    """A list of things with names, which find them as well as their positions do."""
+
+    @overload
+    def __getitem__(self, index: int | str) -> N: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[N]: ...
+    def __getitem__(self, index: int | str | slice) -> N | list[N]:
+        if not isinstance(index, str):
+            return super().__getitem__(index)
+        for item in self._items:
+            if item.name == index:
+                return item
+        names = self._ipython_key_completions_()
+        hint = suggestion(index[:MAX_SHOWN_CHARACTERS], names) or f"; there are {', '.join(names)}"
+        raise KeyError(f"there is no {short_repr(index)}{hint}")
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in (each, each.name) for each in self._items)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [item.name for item in self._items]
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

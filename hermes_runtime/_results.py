@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hermes_runtime._errors import ToolFailedError
-from hermes_runtime._listing import MAX_SHOWN_ROWS, Listing, Record, html_details, html_link, short_repr
+from hermes_runtime._listing import MAX_SHOWN_ROWS, Listing, NamedListing, Record, html_details, html_link, short_repr
 
 T = TypeVar("T")
 
@@ -206,8 +206,8 @@ class ToolInfo(Record, frozen=True):
     summary: str = ""
 
 
-class ToolList(Listing[ToolInfo]):
-    """The tools the host has."""
+class ToolList(NamedListing[ToolInfo]):
+    """The tools the host has, by position or by name: `hermes.tools()["terminal"]`."""
 
     _columns = ("name", "signature", "summary")
 
@@ -225,8 +225,8 @@ class BudgetItem(Record, frozen=True):
         return None if self.limit is None else max(0.0, self.limit - self.used)
 
 
-class Budget(Listing[BudgetItem]):
-    """What the session has used, and what it may use."""
+class Budget(NamedListing[BudgetItem]):
+    """What the session has used, and what it may use; by position or by name: `hermes.budget()["calls"]`."""
 
     _columns = ("name", "used", "limit", "left")
 

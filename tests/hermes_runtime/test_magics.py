@@ -146,6 +146,12 @@ def test_completion_offers_subcommands_options_and_the_magics(kernel: KernelProc
     assert "%hermes" in kernel.complete("%her")
 
 
+def test_tools_complete_where_they_are_found_by_name(kernel: KernelProcess) -> None:
+    kernel.run("found = hermes.tools()")
+    assert any("terminal" in match for match in kernel.complete('found["ter'))
+    assert kernel.run('found["terminal"].name').result == "'terminal'"
+
+
 def test_help_explains_the_options(kernel: KernelProcess) -> None:
     text = kernel.inspect("%%terminal")
     assert all(word in text for word in ("--timeout SECONDS", "--workdir", "--no-check", "--out NAME", "180 s"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hermes_runtime as hermes
-from hermes_runtime._listing import Listing, Record
+from hermes_runtime._listing import Listing, NamedListing, Record
 from hermes_runtime._processes import ProcessList, ProcessLog
 from hermes_runtime._results import (
     Budget,
@@ -114,7 +114,7 @@ def test_all_kinds_are_tested() -> None:
     def below(kind: type) -> set[type]:
         return {kind} | {each for sub in kind.__subclasses__() for each in below(sub)}
 
-    shown = {each for base in (Record, Listing) for each in below(base)} - {Record, Listing}
+    shown = {each for base in (Record, Listing) for each in below(base)} - {Record, Listing, NamedListing}
     public = {
         each for each in shown if not each.__name__.startswith("_") and each.__module__.startswith("hermes_runtime")
     }
@@ -222,6 +222,22 @@ def test_the_session_can_be_looked_at() -> None:
         assert (budget.left("calls"), budget.left("bytes"), budget.left("nothing")) == (7, None, None)
         assert [(tool.name, tool.signature) for tool in hermes.tools()] == [("shout", "(text: Any)")]
         assert host.calls == []
+
+
+def test_a_tool_and_a_budget_are_found_by_name_too() -> None:
+    functions = {"shout": lambda text: text, "whisper": lambda text: text}
+    with FakeHost(functions, budgets={"calls": (3, 10), "bytes": (5, None)}):
+        tools, budget = hermes.tools(), hermes.budget()
+    assert tools["whisper"] == tools[1] == tools[-1]
+    assert [tool.name for tool in tools[:1]] == ["shout"]
+    assert budget["calls"].left == 7
+    assert ("shout" in tools, tools[0] in tools, "calls" in tools) == (True, True, False)
+    with pytest.raises(KeyError, match=r"there is no 'shuot'; did you mean 'shout'\?"):
+        tools["shuot"]
+    with pytest.raises(KeyError, match="there is no 'zzz'; there are shout, whisper"):
+        tools["zzz"]
+    with pytest.raises(IndexError):
+        tools[2]
 
 
 def test_a_budget_is_read_at_a_glance() -> None:
