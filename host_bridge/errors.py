@@ -26,6 +26,10 @@ class ConfigurationError(HostBridgeError):
         self.key = key
 
 
+class StateBusyError(ConfigurationError):
+    """A file of the user's state that can't be changed, because another process holds its lock and doesn't let go."""
+
+
 class PolicyError(ConfigurationError):
     """A policy that can't be used; nothing runs under it."""
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from host_bridge.errors import ConfigurationError
+from host_bridge.errors import ConfigurationError, StateBusyError
 from host_bridge.statefile import MAX_BYTES, StateFile
 
 
@@ -106,6 +109,28 @@ def test_those_who_write_at_once_lose_nothing_and_leave_nothing_beside(path):
         thread.join()
     assert set(names(state_file(path))) == set(map(str, range(16)))
     assert {entry.name for entry in path.parent.iterdir()} == {".lock", "names.json"}
+
+
+def test_who_keeps_it_locked_is_named_and_nothing_is_waited_for_without_end(path, monkeypatch):
+    file = state_file(path)
+    add(file, "ann")
+    monkeypatch.setattr("host_bridge.statefile.PATIENCE_SECONDS", 0.05)
+    holding = (
+        "import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, path.parent / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()  # it has the lock
+        with pytest.raises(StateBusyError) as raised:
+            add(file, "bob")
+        assert names(file) == ("ann",)
+        other.stdin.close()
+    assert raised.value.path == str(path)
+    assert str(path.parent / ".lock") in str(raised.value)
+    assert re.search(rf"process {other.pid} \(.+\)|fuser -v", str(raised.value))
+    add(file, "bob")
+    assert names(file) == ("ann", "bob")
 
 
 def test_what_cannot_be_encoded_leaves_the_file_as_it_was(path):
