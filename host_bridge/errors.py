@@ -112,6 +112,20 @@ class ProposalError(HostBridgeError):
         self.state = state
 
 
+class ProposalCancelledError(ProposalError):
+    """A proposal that somebody ended at one of its steps.
+
+    Attributes:
+        signal_number: The signal it was ended by; None if by none.
+        saved: Where the executed notebook is, as far as it got; empty if nothing ran.
+    """
+
+    def __init__(self, message: str, *, step: str, branch: str, signal_number: int | None, saved: str) -> None:
+        super().__init__(message, step=step, branch=branch, state="cancelled")
+        self.signal_number = signal_number
+        self.saved = saved
+
+
 class KernelStartError(HostBridgeError):
     """A kernel that is not installed, or did not come up."""
 

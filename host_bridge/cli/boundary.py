@@ -25,6 +25,7 @@ from host_bridge.errors import (
     HostBridgeError,
     KernelChoiceError,
     KernelStartError,
+    ProposalCancelledError,
     ProposalError,
     QuestionSettledError,
     SandboxError,
@@ -77,6 +78,7 @@ _CODES: tuple[tuple[type[HostBridgeError], ExitCode], ...] = (
     (KernelStartError, ExitCode.UNUSABLE),
     (QuestionSettledError, ExitCode.FAILED),
     (CallError, ExitCode.FAILED),
+    (ProposalCancelledError, ExitCode.CANCELLED),
     (ProposalError, ExitCode.FAILED),
 )
 
@@ -108,8 +110,10 @@ class Exit(Exception):  # noqa: N818 - not an error: a command's chosen exit cod
         self.code = code
 
 
-def exit_code(error: HostBridgeError) -> ExitCode:
+def exit_code(error: HostBridgeError) -> int:
     """Give an error's exit code."""
+    if isinstance(error, ProposalCancelledError) and error.signal_number:
+        return 128 + error.signal_number  # as a shell says it
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.USAGE)
 
 
@@ -190,7 +194,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _details(error: HostBridgeError) -> dict[str, Any]:
-    names = ("path", "key", "rule_id", "remedy", "cell_index", "step", "branch")
+    names = ("path", "key", "rule_id", "remedy", "cell_index", "step", "branch", "saved")
     return {name: value for name in names if (value := getattr(error, name, None))}
 
 

@@ -9,7 +9,8 @@
     push      the branch
     open      the pull request, or update the one that is open
 
-A step that fails ends it; what was committed stays on the branch, and that is said. Doing it again goes on from there.
+A step that fails ends it; what was committed stays on the branch, and that is said. Doing it again goes on from there. Whoever
+ends it before the branch is pushed takes it back: the branch is as it was, and what ran until then is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from host_bridge.errors import HostBridgeError, ProposalError
+from host_bridge.errors import HostBridgeError, ProposalCancelledError, ProposalError
 from host_bridge.repository.git import Git, GitError
 from host_bridge.repository.summary import proposal_text
 from host_bridge.repository.worktrees import worktree
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from host_bridge.repository.forges.interface import Forge, PullRequest
 
 RUNS = "runs"
+KEPT_PREFIX = "hermes-cancelled-"
+_PUBLIC_STEPS = ("push", "open")  # others may have seen the branch
 _UNFIT = re.compile(r"[^a-zA-Z0-9._-]+")
 
 
@@ -88,6 +93,15 @@ class Proposed:
         return dataclasses.asdict(self)
 
 
+class _Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
+    """A run of the proposal was cancelled."""
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.reason = str(result["error"]) + ("" if result["saved"] else " (and the run's end could not be saved)")
+        self.signal_number: int | None = result["signal"]
+
+
 class Proposal:
     """One notebook's proposal.
 
@@ -103,6 +117,9 @@ class Proposal:
         path = Path(notebook).resolve()
         self._options = options
         self._kept = ""
+        self._before = ""
+        self._made: list[str] = []
+        self._work: Path | None = None
         with self._step("locate"):
             if not path.is_file():
                 raise GitError(f"there is no notebook {notebook}")
@@ -121,12 +138,14 @@ class Proposal:
 
         Raises:
             ProposalError: A step failed.
+            ProposalCancelledError: Somebody ended it.
         """
         with self._step("locate"):
             base, start = self._revisions()
+            self._before = self._commit_of(self._reference)
         with contextlib.ExitStack() as stack:
             # What comes of a run lies where its kernel can't put anything else in its place.
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="propose-")))
+            work = self._work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="propose-")))
             with self._step("commit"):
                 tree = stack.enter_context(worktree(self.git, start))
                 title, written = self._commit(tree, base, work / "notebook.ipynb")
@@ -143,7 +162,7 @@ class Proposal:
         if forge is None:
             return proposed
         with self._step("push"):
-            self.git.run("push", "--quiet", self._options.remote, f"{commit}:refs/heads/{self.branch}")
+            self.git.run("push", "--quiet", self._options.remote, f"{commit}:{self._reference}")
         with self._step("open"):
             return self._open(forge, proposed)
 
@@ -165,12 +184,12 @@ class Proposal:
         )
         if not base:
             raise GitError(f"there is no branch {options.base!r}, neither at {options.remote!r} nor here")
-        local = self._commit_of(f"refs/heads/{self.branch}")
+        local = self._commit_of(self._reference)
         remote = self._commit_of(f"refs/remotes/{options.remote}/{self.branch}")
         if has_remote and remote and not self.git.text("ls-remote", options.remote, f"refs/heads/{self.branch}"):
             remote = ""  # deleted there, and remembered here
         checked_out = self.git.text("worktree", "list", "--porcelain").splitlines()
-        if f"branch refs/heads/{self.branch}" in checked_out:
+        if f"branch {self._reference}" in checked_out:
             raise GitError(f"the branch {self.branch} is checked out; leave it, or name another")
         if local and remote and local != remote:
             if self._is_ancestor(remote, local):
@@ -237,8 +256,13 @@ class Proposal:
     def _keep(self, commit: str) -> None:
         """Have the branch lead to a commit."""
         if not self._options.dry_run:
-            self.git.run("update-ref", f"refs/heads/{self.branch}", commit)
+            self._made.append(commit)  # first: what interrupts git may come after git has done it
             self._kept = self.branch
+            self.git.run("update-ref", self._reference, commit)
+
+    @property
+    def _reference(self) -> str:
+        return f"refs/heads/{self.branch}"
 
     @property
     def _tape(self) -> str:
@@ -248,6 +272,8 @@ class Proposal:
 
     def _run(self, tree: Git, output: Path) -> dict[str, Any]:
         result = self._execute(tree, output)
+        if result["state"] == "cancelled":
+            raise _Stopped(result)
         if result["state"] != "succeeded":
             failed = result["failed_cell"]
             where = (
@@ -280,9 +306,50 @@ class Proposal:
         """Run the base's version, so that there is something to compare with; False if it doesn't succeed any more."""
         with worktree(self.git, base) as tree:
             try:
-                return bool(self._execute(tree, output)["state"] == "succeeded")
+                result = self._execute(tree, output)
             except HostBridgeError:
                 return False
+        if result["state"] == "cancelled":
+            raise _Stopped(result)
+        return bool(result["state"] == "succeeded")
+
+    # taking it back ----------------------------------------------------------------------------------------------------
+
+    def _cancelled(self, step: str, reason: str, number: int | None) -> ProposalCancelledError:
+        """Leave nothing of it where others look, and say what there is."""
+        saved = self._save_run()
+        text = f"cancelled at the step `{step}`: {reason}"
+        if step in _PUBLIC_STEPS:
+            text += f"; the branch {self.branch} has the proposal, and may have been pushed: do it again to finish it"
+        elif self._put_back():
+            text += "; nothing was proposed, and your branches are as they were"
+        else:
+            text += f"; nothing was proposed, and what was done is on the branch {self._kept}"
+        text += f"; the executed notebook, as far as it got, is {saved}" if saved else ""
+        return ProposalCancelledError(text, step=step, branch=self._kept, signal_number=number, saved=saved)
+
+    def _save_run(self) -> str:
+        """Keep what ran, with its tape; give where."""
+        executed = None if self._work is None else self._work / "run.ipynb"
+        if executed is None or not executed.is_file():
+            return ""
+        folder = tempfile.mkdtemp(prefix=KEPT_PREFIX)
+        for path in (executed, executed.with_suffix(".tape")):
+            if path.is_file():
+                shutil.move(path, folder)
+        return str(Path(folder, executed.name))
+
+    def _put_back(self) -> bool:
+        """Have the branch lead to where it led before; False if it can't be: somebody else moved it meanwhile."""
+        current = self._commit_of(self._reference)
+        if current in self._made:
+            moved = [self._reference, self._before, current] if self._before else ["-d", self._reference, current]
+            if self.git.run("update-ref", *moved, check=False).returncode != 0:
+                return False
+            current = self._before
+        if current == self._before:
+            self._kept = ""
+        return not self._kept
 
     # compare and check -------------------------------------------------------------------------------------------------
 
@@ -349,6 +416,10 @@ class Proposal:
     def _step(self, name: str) -> Iterator[None]:
         try:
             yield
+        except _Stopped as stopped:
+            raise self._cancelled(name, stopped.reason, stopped.signal_number) from None
+        except KeyboardInterrupt:
+            raise self._cancelled(name, "it got SIGINT", signal.SIGINT) from None
         except ProposalError as error:
             raise ProposalError(self._told(name, str(error)), step=name, branch=self._kept, state=error.state) from None
         except HostBridgeError as error:

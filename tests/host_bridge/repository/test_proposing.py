@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from host_bridge.cli import main
 from host_bridge.executor import NotebookExecutor
 from host_bridge.executor.editing import set_parameter
 
+PROGRAM = Path(sys.executable).parent / "hermes-runtime"
 BRANCH = "agent/reports-check"
 PERMISSIONS = {"allow": ["read_file"]}
 
@@ -64,6 +69,12 @@ def forge(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForgeServer]:
 
 def propose(project: Repository, forge: ForgeServer, *options: str) -> int:
     return main(["propose", str(project.folder / "reports/check.ipynb"), "--forge-url", forge.repository, *options])
+
+
+def hook(project: Repository, name: str, script: str) -> None:
+    path = project.folder / ".git" / "hooks" / name
+    path.write_text(f"#!/bin/sh\n{script}\ntrue\n")
+    path.chmod(0o755)
 
 
 def edit(project: Repository, threshold: float) -> None:
@@ -169,6 +180,56 @@ def test_a_run_that_fails_stops_there_and_the_branch_is_kept_and_said(
     assert on_remote(project) == ""
     assert "0.9" in project.git("show", f"{BRANCH}:reports/check.ipynb")
     assert len(project.git("worktree", "list").splitlines()) == 1
+
+
+def test_who_ends_the_run_with_ctrl_c_finds_what_ran_and_nothing_proposed(
+    project: Repository, forge: ForgeServer, machine: Machine
+) -> None:
+    write(project, check="import time; open('begun', 'w').close(); time.sleep(60)")
+    where = machine.workspace / "where"
+    os.mkfifo(where)
+    hook(project, "post-checkout", f"mkfifo begun; pwd > {where}")
+    references = project.git("for-each-ref")
+    process = subprocess.Popen(
+        [PROGRAM, "propose", "reports/check.ipynb", "--forge-url", forge.repository, "--json"],
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    Path(where.read_text().strip(), "begun").read_text()  # returns when the last cell has begun
+
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["type"], error["step"]) == (130, "ProposalCancelledError", "run")
+    assert "your branches are as they were" in error["message"]
+    assert project.git("for-each-ref") == references
+    assert (on_remote(project), forge.pulls) == ("", {})
+    executed = nbformat.read(error["saved"], as_version=4)
+    assert [cell.metadata.hermes.state for cell in executed.cells] == ["succeeded", "succeeded", "cancelled"]
+    assert len(project.git("worktree", "list").splitlines()) == 1
+    assert [path.name for path in machine.temporary.iterdir()] == [Path(error["saved"]).parent.name]
+    machine.wait_until_clean()
+
+
+def test_ctrl_c_just_when_the_branch_has_been_made_unmakes_it(
+    project: Repository, forge: ForgeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(project, 0.6)
+    at_the_branch = f'rm "$0"; kill -INT {os.getpid()}'
+    for before in ("", "HEAD"):  # it isn't there yet; it has an earlier proposal
+        if before:
+            project.git("branch", BRANCH, before)
+        references = project.git("for-each-ref", "refs/heads")
+        hook(project, "reference-transaction", f'test "$1" = committed && grep -q {BRANCH} && {{ {at_the_branch}; }}')
+
+        assert propose(project, forge) == 130
+
+        told = capsys.readouterr().err
+        assert "cancelled at the step `commit`: it got SIGINT; nothing was proposed" in told
+        assert project.git("for-each-ref", "refs/heads") == references
+        assert len(project.git("worktree", "list").splitlines()) == 1
 
 
 @pytest.mark.slow
