@@ -104,10 +104,15 @@ class LogSummary:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallEntry:
-    """One call: what was decided, and what came of it (None while it runs, and for a denied call)."""
+    """One call: what was decided, and what came of it (None while it runs, and for a denied call).
+
+    Attributes:
+        answered: The record of the answer it was decided by; None where no rule asked, or the answer is in another log.
+    """
 
     decided: Entry
     settled: Entry | None
+    answered: Entry | None = None
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Entry]:
@@ -133,16 +138,19 @@ def calls(path: str | os.PathLike[str], *, denied: bool | None = None) -> list[C
     Raises:
         AuditError: The file can't be read.
     """
-    decided: list[Entry] = []
+    decided: list[tuple[Entry, Entry | None]] = []
     settled: dict[str, Entry] = {}
+    answers: dict[str, Entry] = {}
     for entry in read(path):
         if entry.type == "call_decided":
-            decided.append(entry)
+            decided.append((entry, answers.get(str(entry.fields.get("question_id")))))
+        elif entry.type == "question_answered":
+            answers[str(entry.fields.get("question_id"))] = entry  # of several, the one that counted is the last
         elif entry.type == "call_settled":
             settled[str(entry.fields.get("call_id"))] = entry
     return [
-        CallEntry(entry, settled.get(str(entry.fields.get("call_id"))))
-        for entry in decided
+        CallEntry(entry, settled.get(str(entry.fields.get("call_id"))), answered)
+        for entry, answered in decided
         if denied is None or denied == (entry.fields.get("effect") != "allow")
     ]
 

@@ -78,8 +78,8 @@ def show_command(
 ) -> None:
     """Show the calls in LOG (a file or a session's id), by default of the latest session.
 
-    With --run, --session or --since, and no LOG, the calls in all logs. With --json the records of the chosen calls, or every
-    record of the log where no option chooses.
+    With --run, --session or --since, and no LOG, the calls in all logs. With --json the records of the chosen calls, and of the
+    answers they were decided by, or every record of the log where no option chooses.
     """
     from host_bridge.audit.log import calls, find, read
 
@@ -96,7 +96,9 @@ def show_command(
         if _is_wanted(call, run=run, session=session, start=start, tools=tool)
     ]
     if as_json:
-        print_json([dataclasses.asdict(entry) for _, call in chosen for entry in _entries(call)])
+        # One answer may be for many calls, and is one record.
+        entries = {(path, entry.seq): entry for path, call in chosen for entry in _entries(call)}
+        print_json([dataclasses.asdict(entry) for entry in entries.values()])
         return
     shown = [path for path in paths if not over_all or any(path == each for each, _ in chosen)]
     for path in shown:
@@ -187,6 +189,8 @@ def _is_wanted(call: CallEntry, *, run: str | None, session: str | None, start: 
 
 
 def _entries(call: CallEntry) -> Iterator[Any]:
+    if call.answered is not None:
+        yield call.answered
     yield call.decided
     if call.settled is not None:
         yield call.settled
@@ -259,10 +263,17 @@ def _call_row(call: CallEntry) -> tuple[str, ...]:
         "" if cell is None else f"cell {cell}",
         str(decided.get("tool", "")),
         _shown(decided.get("arguments")),
-        f"{decided.get('effect', '')} [{decided.get('rule_id', '')}]",
+        f"{decided.get('effect', '')} [{decided.get('rule_id', '')}]{_answer(call)}",
         str(settled.get("outcome", "")),
         took,
     )
+
+
+def _answer(call: CallEntry) -> str:
+    """Say by which answer a call was decided, and whose it was."""
+    answer = call.decided.fields.get("answer")
+    by = call.answered.fields.get("by") if call.answered else ""
+    return f", answer {answer}{f' by {by}' if by else ''}" if answer else ""
 
 
 def _shown(arguments: Any) -> str:
