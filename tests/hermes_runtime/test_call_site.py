@@ -47,14 +47,44 @@ def test_an_awaited_call_names_its_cell(kernel: KernelProcess, host: FakeHost) -
     assert found == [(cell, 2)]
 
 
-def test_a_call_of_a_thread_names_the_cell_but_no_line(kernel: KernelProcess, host: FakeHost) -> None:
+def test_a_call_of_a_thread_names_the_line_of_the_cell_that_made_it(kernel: KernelProcess, host: FakeHost) -> None:
+    code = (
+        "import concurrent.futures\n"
+        "def ask(word):\n"
+        '    return hermes.call("echo", word=word)\n'
+        "with concurrent.futures.ThreadPoolExecutor() as pool:\n"
+        '    list(pool.map(lambda word: hermes.call("echo", word=word), "ab"))\n'
+        '    list(pool.map(ask, "ab"))'
+    )
+    cell, found = sites(kernel, host, code)
+    assert found == [(cell, 5), (cell, 5), (cell, 3), (cell, 3)]
+
+
+def test_a_task_names_the_line_of_its_coroutine(kernel: KernelProcess, host: FakeHost) -> None:
+    code = (
+        "import asyncio\n"
+        "async def ask(word):\n"
+        '    return await hermes.aio.call("echo", word=word)\n'
+        'await asyncio.gather(ask("a"), ask("b"))'
+    )
+    cell, found = sites(kernel, host, code)
+    assert found == [(cell, 3), (cell, 3)]
+
+
+def test_a_thread_without_code_of_the_running_cell_names_no_line(kernel: KernelProcess, host: FakeHost) -> None:
+    sites(kernel, host, '\n\n\ndef earlier(word):\n    return hermes.call("echo", word=word)')
     code = (
         "import concurrent.futures\n"
         "with concurrent.futures.ThreadPoolExecutor() as pool:\n"
-        '    list(pool.map(lambda word: hermes.call("echo", word=word), "ab"))'
+        '    pool.submit(earlier, "a").result()\n'
+        '    pool.submit(hermes.call, "echo", word="b").result()\n'
+        '    pool.submit(lambda: earlier("c")).result()'
     )
     cell, found = sites(kernel, host, code)
-    assert found == [(cell, 0), (cell, 0)]
+    assert found == [(cell, 0), (cell, 0), (cell, 5)]
+    again, found = sites(kernel, host, code)  # the same source is the same code, and another run of it
+    assert again != cell
+    assert found == [(again, 0), (again, 0), (again, 5)]
 
 
 def test_outside_a_notebook_there_is_no_site() -> None:
