@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from host_bridge.errors import OutputError
 from host_bridge.executor.encoding import Piece, encode_cell, join_notebook
+from host_bridge.executor.output_folder import make_folder
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -49,12 +50,15 @@ class LocalFile:
     Args:
         path: The file.
         mode: The permissions of a new one, less what the umask takes.
+        makes_folder: Whether a folder that is missing is made.
 
     Raises:
         OutputError: Nothing can be written there.
     """
 
-    def __init__(self, path: str, *, mode: int = 0o666) -> None:
+    def __init__(self, path: str, *, mode: int = 0o666, makes_folder: bool = False) -> None:
+        if makes_folder:
+            make_folder(path)
         self._shown = path
         self._mode = mode
         self._path = os.path.realpath(path)

@@ -114,6 +114,32 @@ def test_an_impossible_output_is_refused_before_anything_runs(tmp_path: Path, na
         LocalFile(str(tmp_path / name))
 
 
+def test_a_missing_folder_is_made_where_it_is_asked_for_with_ordinary_modes(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").mkdir()
+    file = LocalFile(str(tmp_path / "runs/today/out.ipynb"), makes_folder=True)
+    file.write([b"{}"], last=True)
+    assert (tmp_path / "runs/today/out.ipynb").read_bytes() == b"{}"
+    modes = {(tmp_path / name).stat().st_mode for name in ("ordinary", "runs", "runs/today")}
+    assert len(modes) == 1
+    LocalFile(str(tmp_path / "runs/today/out.ipynb"), makes_folder=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file/runs/out.ipynb", "file' is not a folder; choose another output"),
+        ("link/runs/out.ipynb", "link' is a link that leads nowhere; choose another output"),
+        ("/proc/runs/out.ipynb", "'/proc/runs' doesn't exist, and can't be made"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(OutputError, match=reason):
+        LocalFile(str(tmp_path / name), makes_folder=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_device_is_written_once_at_the_end(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
