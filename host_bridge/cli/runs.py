@@ -28,7 +28,10 @@ def runs_command() -> None:
 @json_option
 @debug_option
 def list_command(state: str | None, limit: int, as_json: bool) -> None:
-    """List the runs, the latest first. One whose process is gone without a word has crashed."""
+    """List the runs, the latest first.
+
+    One whose process is gone without a word has crashed; of one in another container or on another machine that is unknown.
+    """
     from host_bridge.runs.index import entries
 
     found = [entry for entry in entries() if state in (None, entry.shown_state)][:limit]
@@ -54,13 +57,15 @@ def show_command(run: str, denied: bool, as_json: bool) -> None:
     entry = find(run)
     calls: list[Recorded] = []
     facts: dict[str, Any] = {}
-    note = "" if entry.tape else "it was not recorded"
+    note = "" if entry.tape else entry.without_tape
     if entry.is_alive:
         note = "its calls can be seen when it is over"
     elif entry.tape:
         try:
             with TapeReader(entry.tape) as tape:
                 calls, facts = tape.calls(), tape.facts()
+            if facts.get("run_id") != entry.run_id:
+                calls, facts, note = [], {}, f"the tape at {entry.tape} is of another run"
         except TapeError as error:
             note = str(error)
     shown = [call for call in calls if not denied or _outcome(call) == "denied"]
@@ -119,7 +124,7 @@ def undo_command(run: str, cell: int | None, dry_run: bool, as_json: bool) -> No
     if entry.is_alive:
         raise click.UsageError(f"the run {entry.run_id} still runs; wait until it is over")
     if not entry.tape:
-        raise click.UsageError(f"the run {entry.run_id} was not recorded, so it isn't known what was there before")
+        raise click.UsageError(f"{entry.without_tape}, so it isn't known what was there before")
     with TapeReader(entry.tape) as tape:
         _check_root(entry, tape.root())
         undone = list(Undo(tape, cell).run(dry=dry_run))
@@ -150,7 +155,7 @@ def _as_json(entry: RunEntry) -> dict[str, Any]:
     import msgspec
 
     fields: dict[str, Any] = msgspec.to_builtins(entry)
-    return {**fields, "state": entry.shown_state}
+    return {**fields, "state": entry.shown_state, "error": entry.shown_error}
 
 
 def _row(entry: RunEntry) -> tuple[str, ...]:
@@ -174,7 +179,7 @@ def _lines(entry: RunEntry) -> list[str]:
         f"  started   {entry.started}, {entry.duration_seconds:.1f} s, {counted(entry.cells_executed, 'cell')}"
     )
     lines += [f"  resumes   {entry.resumes}"] if entry.resumes else []
-    lines += [f"  error     {plain(entry.error.splitlines()[0])}"] if entry.error.strip() else []
+    lines += [f"  error     {plain(entry.shown_error.splitlines()[0])}"] if entry.shown_error.strip() else []
     lines += [f"  scrap     {plain(name)}: {plain(short(value))}" for name, value in entry.scraps.items()]
     return lines
 

@@ -176,7 +176,7 @@ def tape_of(named: str, *, must_be_over: bool = False) -> str:
         if must_be_over:
             _check_over(entry)
         if not entry.tape:
-            raise TapeError(f"the run {entry.run_id} was not recorded (--no-tape)")
+            raise TapeError(entry.without_tape)
         path = Path(entry.tape)
         if not path.is_file():
             raise TapeError(f"the run {entry.run_id} has left no tape at {path}: it never began, or the tape was moved")

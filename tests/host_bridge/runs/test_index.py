@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from small_disks import run_on_small_disk
 
 from host_bridge.cli.run import run_command
 from host_bridge.cli.runs import runs_command
 from host_bridge.errors import TapeError
 from host_bridge.executor.earlier import tape_of
-from host_bridge.rundirs.processes import ProcessIdentity
+from host_bridge.rundirs.processes import ProcessIdentity, machine_state
 from host_bridge.runs import index
 from host_bridge.runs.index import RunEntry
 from host_bridge.runs.retention import expired
@@ -70,6 +71,61 @@ def test_a_run_whose_process_was_killed_has_crashed() -> None:
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=30).returncode == -9
     assert index.find("abcdef01").shown_state == "crashed"
+
+
+def test_a_full_disk_hides_neither_that_a_run_is_alive_nor_how_it_ended(tmp_path: Path) -> None:
+    run_on_small_disk(
+        tmp_path / "disk",
+        """
+        import contextlib, os
+        from host_bridge.runs import index
+
+        os.environ["XDG_STATE_HOME"] = str(DISK)
+        entry = index.begin("aaaa1111", notebook="/n.ipynb", output="/o.ipynb", started="2026-01-01T00:00:00+00:00")
+        with open(DISK / "rest", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1024))
+        assert index.find("last").shown_state == "running"
+        try:
+            index.begin("bbbb2222", notebook="/n.ipynb", output="/o.ipynb", started="2026-01-02T00:00:00+00:00")
+        except index.RunsError as error:
+            assert "make room" in str(error)
+        assert [path.name for path in index.runs_folder().iterdir()] == ["aaaa1111"]
+        entry.state, entry.error = "failed", "what failed it"
+        entry.scraps = {f"scrap {number}": "x" * 1000 for number in range(500)}
+        index.write(entry)
+        found = index.find("last")
+        assert (found.shown_state, found.shown_error, found.scraps) == ("failed", "what failed it", {})
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "shown"),
+    [
+        ("here", "here", "crashed"),
+        ("here", "before the restart", "crashed"),
+        ("here", "another container", "unknown"),
+        ("elsewhere", "before the restart", "unknown"),
+    ],
+)
+def test_what_became_of_a_run_is_told_only_where_it_can_be_seen(machine: str, state: str, shown: str) -> None:
+    boot = machine_state().split(" ")[0]
+    entry = index.begin("aaaa1111", notebook="/n.ipynb", output="", started=NOW.isoformat())
+    entry.host = ProcessIdentity(2**22 + 1, "1")  # no process has that number
+    entry.machine = entry.machine if machine == "here" else "another-machine"
+    entry.machine_state = {
+        "here": machine_state(),
+        "before the restart": "00000000-0000-0000-0000-000000000000 pid:[1]",
+        "another container": f"{boot} pid:[1]",
+    }[state]
+    index.write(entry)
+    assert index.find("last").shown_state == shown
+    told = CliRunner().invoke(runs_command, ["show", "last"]).output
+    assert ("in another container or on another machine" in told) == (shown == "unknown")
+    gone = CliRunner().invoke(runs_command, ["gc", "--keep", "0", "--dry-run"]).output
+    assert ("1 run would be" in gone) == (shown == "crashed")  # it may still run there
+    assert "1 run would be" in CliRunner().invoke(runs_command, ["gc", "--older-than", "1", "--dry-run"]).output
 
 
 def test_what_is_no_entry_is_passed_over(tmp_path: Path) -> None:
