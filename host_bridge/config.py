@@ -5,6 +5,7 @@
     [declarations] unknown, trusted_paths
     [audit]        folder, arguments, heads, rotate_bytes
     [approvals]    headless, park_seconds
+    [runs]         kept_tapes
     [budgets]      calls, concurrent_calls, pending_asks, bytes, bytes_out, bytes_in, seconds, wall_seconds, tools, agents
     [environment]  pass, set
     [bridge]       socket
@@ -123,6 +124,16 @@ class ApprovalSettings(_Table, frozen=True):
 
     headless: Literal["deny", "park"] = "deny"
     park_seconds: Seconds = 86_400.0
+
+
+class RunSettings(_Table, frozen=True):
+    """What is kept of runs.
+
+    Attributes:
+        kept_tapes: How many tapes are kept of earlier runs to the same output; 0 for none.
+    """
+
+    kept_tapes: Annotated[int, Meta(ge=0, le=100_000)] = 20
 
 
 class BudgetTable(_Table, frozen=True):
@@ -248,6 +259,7 @@ class HostConfig(_Table, frozen=True):
     declarations: DeclarationSettings = DeclarationSettings()
     audit: AuditSettings = AuditSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    runs: RunSettings = RunSettings()
     budgets: BudgetSettings = BudgetSettings()
     environment: EnvironmentSettings = EnvironmentSettings()
     bridge: BridgeSettings = BridgeSettings()

@@ -89,12 +89,12 @@ class Preparation:
         self._metadata = document["metadata"]
         check_narrowing(document, [tool.name for tool in self._options.tools])
         self._digest = source_digest(document)
-        self._destination = self._open_destination()
         self._kernel_choice = choose_kernel(self._metadata, self._options.kernel_name)
         if self._kernel_choice.warning:
             self._report.warn(self._kernel_choice.warning)
         self._check_parameters(document, _as_mapping(parameters))
         self._find_earlier()
+        self._destination = self._open_destination()  # last, since it may make a folder
 
     def run(self) -> dict[str, Any]:
         """Run the notebook.
@@ -103,10 +103,14 @@ class Preparation:
             HostBridgeError: The kernel could not be started, or the notebook is not valid after all.
         """
         self._tape = self._begin_tape()
+        result = None
         try:
-            return self._run(self._tape)
+            result = self._run(self._tape)
         finally:
-            self._tape.close(self._scraps)
+            problem = self._tape.close(self._scraps)
+            if problem and result is not None:
+                result["warnings"].append(problem)
+        return result
 
     def _run(self, tape: RunTape) -> dict[str, Any]:
         self._questions = self._open_questions()
@@ -161,7 +165,7 @@ class Preparation:
             from host_bridge.executor.running import destination_for
 
             return destination_for(self._output_path)
-        return LocalFile(self._output_path)
+        return LocalFile(self._output_path, makes_folder=True)
 
     def _parse(self) -> NotebookNode:
         import_jsonschema_lightly()

@@ -184,8 +184,8 @@ def run(record: RunRecord, kernel_name: str, setup: RunSetup) -> None:
             raise
         finally:
             _complete(record, setup)
-            if setup.tape is not None:
-                setup.tape.close(scrap_values(record.nb))
+            if setup.tape is not None and (problem := setup.tape.close(scrap_values(record.nb))):
+                logger.warning(problem)
             if setup.stop is None:
                 stop.close()
 

@@ -19,6 +19,7 @@ from host_bridge.executor.call_changes import CallChanges, differing_counts
 from host_bridge.executor.documents import Document, metadata_of
 from host_bridge.policy.model import PathResource, UrlResource
 from host_bridge.policy.patterns import KINDS_BY_TOOL
+from host_bridge.runs import index
 from host_bridge.tape.format import canonical_json
 from host_bridge.tape.matching import shown_call
 from host_bridge.tape.reader import Recorded, TapeReader
@@ -28,20 +29,25 @@ _MAX_SHOWN = 100
 
 
 def find_tape(path: str | os.PathLike[str], notebook: Document) -> str:
-    """Give the tape beside an executed notebook; empty if there is none, or it is another run's."""
+    """Give an executed notebook's tape: the one beside it, or the one that the index of runs knows; empty if there is none."""
     hermes = metadata_of(notebook).get("hermes")
     run = hermes.get("run") if isinstance(hermes, Mapping) else None
     said = run.get("tape") if isinstance(run, Mapping) else None
     root = said.get("root") if isinstance(said, Mapping) else None
-    if not root or not os.fspath(path):
+    if not root or not isinstance(root, str):
         return ""
-    tape = Path(path).with_suffix(".tape")
-    if not tape.is_file():
-        return ""
-    with contextlib.suppress(TapeError), TapeReader(str(tape)) as reader:
-        if reader.root() == root:
+    beside = [Path(path).with_suffix(".tape")] if os.fspath(path) else []
+    for tape in filter(Path.is_file, beside):
+        if _has_root(str(tape), root):
             return str(tape)
-    return ""
+    entry = index.with_root(root)  # a later run to the same output has its own there
+    return entry.tape if entry is not None and entry.tape and _has_root(entry.tape, root) else ""
+
+
+def _has_root(tape: str, root: str) -> bool:
+    with contextlib.suppress(TapeError), TapeReader(tape) as reader:
+        return reader.root() == root
+    return False
 
 
 def taped_changes(before: str, after: str) -> CallChanges:

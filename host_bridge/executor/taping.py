@@ -6,21 +6,20 @@ notebook; after a crash of the executor it is where it was written, and `hermes-
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from host_bridge.config import load_config
 from host_bridge.control import Ended, TapeOrders
 from host_bridge.errors import OutputError, TapeError
 from host_bridge.executor.reading import is_remote
 from host_bridge.executor.report import RunReport
 from host_bridge.executor.saving import LocalFile
 from host_bridge.executor.states import State
-from host_bridge.runs import index
+from host_bridge.runs import index, kept_tapes
 from host_bridge.tape.format import canonical_json, make_whole, sha256
 from host_bridge.tape.plan import plan_of
 from host_bridge.tape.reader import TapeReader
@@ -28,7 +27,6 @@ from host_bridge.tape.reader import TapeReader
 if TYPE_CHECKING:
     from host_bridge.provisioning.session import BridgeSession
 
-_PIECE_BYTES = 2**20
 TOLD_FACTS = ("source_digest", "parameters_digest", "policy_digest", "environment", "versions", "mode", "earlier_root")
 """Those of a tape's facts that the notebook's metadata repeats."""
 
@@ -70,9 +68,11 @@ class RunTape:
         # A run that only tries leaves the tape of the run that did alone.
         self._target = (named or ("" if plan else _beside(output))) if records else ""
         self._plan = plan
+        self._plan_file = LocalFile(plan, makes_folder=True) if plan else None
         self._notebook = notebook
-        self._destination = LocalFile(self._target, mode=0o600) if self._target else None
+        self._destination = LocalFile(self._target, mode=0o600, makes_folder=True) if self._target else None
         self._records = records
+        self._most = load_config().runs.kept_tapes
         self._entry = index.begin(
             report.run_id,
             notebook=notebook if is_remote(notebook) else os.path.realpath(notebook),
@@ -108,14 +108,14 @@ class RunTape:
                 **{name: facts[name] for name in TOLD_FACTS if name in facts},
             }
             self._entry.tape_root = root
-            if self._plan:
-                self._write_plan(str(path))
-            self._put_beside(path)
-        except (TapeError, OutputError) as error:
+            if self._plan_file is not None:
+                self._write_plan(str(path), self._plan_file)
+            self._put_beside()
+        except (TapeError, OutputError, index.RunsError) as error:
             self._report.warn(f"{error}; the run's tape is {path}")
 
-    def close(self, scraps: Mapping[str, Any]) -> None:
-        """Write how the run ended into the index."""
+    def close(self, scraps: Mapping[str, Any]) -> str:
+        """Write how the run ended into the index. Gives why it couldn't be, empty if it could: the run's result is told."""
         report, entry = self._report, self._entry
         entry.state = str(report.state)
         if report.state is State.RUNNING:  # it never came to run
@@ -128,8 +128,19 @@ class RunTape:
         entry.principal, entry.profile = report.principal, report.profile
         entry.tool_calls = report.tool_calls
         entry.scraps = index.kept_scraps(dict(scraps))
-        with contextlib.suppress(index.RunsError):  # the run is over, and its result is told
-            index.write(entry)
+        try:
+            with kept_tapes.turn():
+                self._follow_tape()
+                index.write(entry)
+        except index.RunsError as error:
+            return f"how the run ended is not in the index of runs: {error}"
+        return ""
+
+    def _follow_tape(self) -> None:
+        """Heed that a run which ended since may have taken the tape's place."""
+        now = index.current(self._entry.run_id)
+        if now is not None and (now.tape_was or now.tape_gone):
+            self._entry.tape, self._entry.tape_was, self._entry.tape_gone = now.tape, now.tape_was, now.tape_gone
 
     def _note_divergences(self, ended: Ended) -> None:
         for text in ended.divergences:
@@ -147,21 +158,22 @@ class RunTape:
         with TapeReader(path) as reader:
             return root, reader.facts()
 
-    def _write_plan(self, path: str) -> None:
+    def _write_plan(self, path: str, destination: LocalFile) -> None:
         with TapeReader(path) as reader:
             plan = plan_of(reader.calls(), reader.facts(), self._notebook)
-        LocalFile(self._plan).write([msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"], last=True)
+        destination.write([msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"], last=True)
         self._report.plan = {"file": self._plan, "hash": plan.hash, "effects": [str(effect) for effect in plan.effects]}
 
-    def _put_beside(self, path: Path) -> None:
+    def _put_beside(self) -> None:
         if self._destination is None:
             return
         if self._orders.mode == "replay" and os.path.realpath(self._target) == os.path.realpath(self._orders.earlier):
             self._report.warn("the tape that was replayed stays as it is; --tape puts the replay's own elsewhere")
             return
-        self._destination.write(_pieces(path), last=True)
-        path.unlink()
-        self._entry.tape = os.path.realpath(self._target)
+        destination = self._destination
+        kept_tapes.put_beside(
+            self._entry, destination.path, lambda pieces: destination.write(pieces, last=True), self._most
+        )
         self._report.tape["file"] = os.path.basename(self._target)  # noqa: PTH119
 
 
@@ -195,9 +207,3 @@ def _beside(output: str | None) -> str:
     if output is None or output == "-" or is_remote(output):
         return ""
     return f"{output.removesuffix('.ipynb')}.tape"
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece

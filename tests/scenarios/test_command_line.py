@@ -121,7 +121,7 @@ def test_a_signal_cancels_the_run_and_what_was_done_is_saved(machine: Machine, n
         (["in.ipynb", "out.ipynb", "--allow", "read_file(("], 2, "is no rule"),
         (["in.ipynb", "out.ipynb", "--profile", "fulll"], 2, "did you mean full?"),
         (["in.ipynb", "out.ipynb", "--cwd", "nowhere"], 2, "nowhere"),
-        (["in.ipynb", "nowhere/out.ipynb"], 2, "create it first"),
+        (["in.ipynb", "in.ipynb/runs/out.ipynb"], 2, "in.ipynb' is not a folder; choose another output"),
         (["in.ipynb", "out.ipynb", "--timeout", "nan"], 2, "nan is no number of seconds"),
         (["in.ipynb", "out.ipynb", "--cell-timeout", "inf"], 2, "inf is no number of seconds"),
         (["in.ipynb", "out.ipynb", "-k", "nowhere"], 2, "there is no kernel 'nowhere' (installed: hermes, "),

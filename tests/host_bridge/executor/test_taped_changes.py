@@ -54,9 +54,14 @@ def test_new_paths_and_other_results_are_told_and_a_run_is_tested_against_its_ta
     assert main(["diff", str(before), str(after)]) == 1
     assert "! new path" in capsys.readouterr().out
 
+    # A later run to the same output takes the place beside it; the earlier one's tape still tells of that.
+    kept = shutil.copy(before, folder / "kept.ipynb")
+    run(folder, "before.ipynb", "1")
+    assert compared(kept, after).calls == calls
+
     # The tape of another run says nothing about this one, and neither does one that was changed.
     shutil.copy(folder / "before.tape", folder / "after.tape")
-    calls = compared(before, after).calls
+    calls = compared(kept, after).calls
     assert calls is not None
     assert (calls.counts, calls.new_paths) == ({"read_file": [2, 3]}, [])
 
