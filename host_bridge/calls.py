@@ -66,7 +66,7 @@ class RunningCall:
         peer: object,
         session: SessionState,
         line: Line,
-        authorise: Callable[[tuple[Resource, ...]], None],
+        authorise: Callable[[RunningCall, tuple[Resource, ...]], None],
         note_untrusted: Callable[[RunningCall], None],
     ) -> None:
         self.request = request
@@ -165,7 +165,7 @@ class RunningCall:
 
     def authorise(self, *resources: Resource) -> None:
         """See `CallContext`."""
-        self._authorise(resources)
+        self._authorise(self, resources)
 
     def reveal(self, value: Any, url: UrlResource | None = None) -> Any:
         """See `CallContext`."""

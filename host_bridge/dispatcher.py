@@ -91,16 +91,15 @@ class Dispatcher:
     def open(self, request: ToolRequest, peer: object) -> RunningCall:
         """Make the call that a request asks for; `start` sets it going."""
         self._next_call += 1
-        call = RunningCall(
+        return RunningCall(
             request,
             call_id=f"{self._session.config.session_id}-{self._next_call}",
             peer=peer,
             session=self._session,
             line=self._line,
-            authorise=lambda resources: self._authorise(call, resources),
+            authorise=self._authorise,  # no closure over the call, which would then be garbage for the collector to find
             note_untrusted=self._note_untrusted,
         )
-        return call
 
     def start(self, call: RunningCall, bulk: Sequence[Frame]) -> None:
         """Begin a call, on the server's thread. Returns soon: at once for what could wait."""
