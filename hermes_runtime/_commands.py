@@ -13,7 +13,7 @@ from hermes_protocol.frames import Frame
 from hermes_protocol.messages import SecretMark, Welcome
 from hermes_runtime._calls import Operation
 from hermes_runtime._errors import HermesError, ToolCommandError, ToolTimeoutError
-from hermes_runtime._listing import html_details
+from hermes_runtime._markup import details
 from hermes_runtime._results import convert
 
 WINDOW_BYTES = 1 * 2**20
@@ -147,7 +147,9 @@ class TerminalResult:
         )
 
     def _repr_html_(self) -> str:
-        return html_details(repr(self), self.output)
+        ended = "no exit code" if self.exit_code is None else f"exit code {self.exit_code}"
+        lines = f"{len(self.output.splitlines()):,} lines" if self._parts else "no output"
+        return details(f"{ended} in {self.duration_seconds:.3g} s, {lines}: {one_line(self.command)}", self.output)
 
 
 class _Ended(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ answer.check().json()["login"]
 
 from __future__ import annotations
 
-import html
 import io
 import json as jsons
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,12 +18,12 @@ from hermes_runtime._blocking import mapping, tool
 from hermes_runtime._calls import Operation
 from hermes_runtime._errors import InvalidToolRequestError, ToolFailedError
 from hermes_runtime._files import WINDOW_BYTES
-from hermes_runtime._listing import html_details, html_link, html_table, short_repr
+from hermes_runtime._listing import short_repr
+from hermes_runtime._markup import block, details, escaped, link, table, visible
 from hermes_runtime._results import convert
 from hermes_runtime._secrets import Marks, SecretHandle, SecretText, is_hidden, take_handles
 
 SECONDS = 30.0
-MAX_SHOWN_CHARACTERS = 20_000
 
 Hidden = SecretHandle | SecretText
 
@@ -167,14 +166,12 @@ class HttpResponse:
     def __repr__(self) -> str:
         kind = self.headers.get("content-type", "")
         parts = [f"{self.status} {self.reason[:40]}".rstrip(), short_repr(self.url), kind[:80], self._size()]
-        return f"<HttpResponse {', '.join(part for part in parts if part)}>"
+        return f"<HttpResponse {visible(', '.join(part for part in parts if part))}>"
 
     def _repr_html_(self) -> str:
-        head = f"<div><b>{self.status} {html.escape(self.reason[:100])}</b> {html_link(self.url, self.url)}</div>"
-        rows = html_table(("", ""), list(self.headers.items()))
-        shown = self.text
-        text = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
-        return f"{head}<details><summary>headers</summary>{rows}</details>{html_details(self._size(), text)}"
+        head = block(f"<b>{self.status} {escaped(self.reason[:100])}</b> {link(self.url, self.url)}")
+        rows = table(("", ""), list(self.headers.items()))
+        return f"{head}<details><summary>headers</summary>{rows}</details>{details(self._size(), self.text)}"
 
 
 class RequestOperation(Operation[HttpResponse]):

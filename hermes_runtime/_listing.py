@@ -1,22 +1,19 @@
-"""How results look: a record, a list of them, and the pieces of HTML they are shown with.
-
-Everything a tool returns was written by somebody else, so every HTML form escapes it and links to web addresses only.
-"""
+"""How results look: a record, and a list of them."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
 from hermes_runtime._errors import suggestion
+from hermes_runtime._markup import MAX_SHOWN_CHARACTERS, block, cut, escaped, table, visible
 
 T = TypeVar("T")
 
 MAX_SHOWN_ROWS = 20
-MAX_SHOWN_CHARACTERS = 200
+_MAX_COLUMN_CHARACTERS = 80
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -32,7 +29,7 @@ class Record(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({fields})"
 
     def _repr_html_(self) -> str:
-        return html_table(("", ""), [(name, value) for name, value in msgspec.structs.asdict(self).items()])
+        return table(("", ""), [(name, value) for name, value in msgspec.structs.asdict(self).items()])
 
 
 class Listing(Sequence[T], Generic[T]):
@@ -80,16 +77,19 @@ class Listing(Sequence[T], Generic[T]):
         return tuple(getattr(item, column) for column in self._columns) if self._columns else (item,)
 
     def __repr__(self) -> str:
-        lines = [f"<{self._heading()}>"]
-        lines += ["  " + "  ".join(_short(value, 80) for value in self._row(item)) for item in self[:MAX_SHOWN_ROWS]]
+        lines = [f"<{visible(self._heading())}>"]
+        lines += [
+            "  " + "  ".join(cut(str(value), _MAX_COLUMN_CHARACTERS) for value in self._row(item))
+            for item in self[:MAX_SHOWN_ROWS]
+        ]
         if len(self) > MAX_SHOWN_ROWS:
             lines.append(f"  … and {len(self) - MAX_SHOWN_ROWS} more")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        table = html_table(self._columns, [self._row(item) for item in self[:MAX_SHOWN_ROWS]])
+        rows = [self._row(item) for item in self[:MAX_SHOWN_ROWS]]
         rest = f"<div>… and {len(self) - MAX_SHOWN_ROWS} more</div>" if len(self) > MAX_SHOWN_ROWS else ""
-        return f"<div><b>{html.escape(self._heading())}</b></div>{table}{rest}"
+        return f"{block(f'<b>{escaped(self._heading())}</b>')}{table(self._columns, rows) if rows else ''}{rest}"
 
 
 class Named(Protocol):
@@ -125,34 +125,6 @@ class NamedListing(Listing[N], Generic[N]):
 
     def _ipython_key_completions_(self) -> list[str]:
         return [item.name for item in self._items]
-
-
-def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Give an HTML table with every cell escaped."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_short(value))}</td>" for value in row) + "</tr>" for row in rows
-    )
-    return f"<table>{f'<thead><tr>{head}</tr></thead>' if any(columns) else ''}<tbody>{body}</tbody></table>"
-
-
-def html_link(url: str, text: str) -> str:
-    """Give a link if the address is one of the web, plain text otherwise: `javascript:` must not become clickable."""
-    shown = html.escape(_short(text or url))
-    if not url.lower().startswith(("http://", "https://")):
-        return shown
-    return f'<a href="{html.escape(url, quote=True)}" target="_blank" rel="noopener noreferrer">{shown}</a>'
-
-
-def html_details(summary: str, text: str) -> str:
-    """Give escaped text that is folded away under a summary."""
-    return f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>"
-
-
-def _short(value: Any, most: int = MAX_SHOWN_CHARACTERS) -> str:
-    text = value if isinstance(value, str) else str(value)
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return " ".join(text.split()) if "\n" in text or "\r" in text else text
 
 
 def short_repr(value: Any) -> str:

@@ -15,6 +15,7 @@ from hermes_runtime._calls import Operation
 from hermes_runtime._commands import DEFAULT_SECONDS, SETTLE_SECONDS, one_line
 from hermes_runtime._errors import InvalidToolRequestError, ToolTimeoutError
 from hermes_runtime._listing import Listing, Record
+from hermes_runtime._markup import details
 from hermes_runtime._results import convert
 from hermes_runtime._running import run
 
@@ -63,6 +64,10 @@ class ProcessLog(Record, frozen=True):
 
     def __str__(self) -> str:
         return self.output
+
+    def _repr_html_(self) -> str:
+        place = f"bytes {self.offset:,} to {self.next_offset:,} of {self.state.output_bytes:,}"
+        return details(f"{self.state.session_id} ({self.state.state}): {place}", self.output)
 
 
 class ProcessList(Listing[ProcessState]):

@@ -5,14 +5,14 @@ Plain data is one attribute away, `as_dict()` and `as_dicts()` give it whole, an
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from hermes_runtime._errors import ToolFailedError
-from hermes_runtime._listing import MAX_SHOWN_ROWS, Listing, NamedListing, Record, html_details, html_link, short_repr
+from hermes_runtime._listing import MAX_SHOWN_ROWS, Listing, NamedListing, Record, short_repr
+from hermes_runtime._markup import block, cut, details, escaped, link
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class SearchResult(Record, frozen=True):
     description: str = ""
 
     def _repr_html_(self) -> str:
-        return f"<div>{html_link(self.url, self.title)}<br>{html.escape(self.description)}</div>"
+        return block(f"{_titled(self.title, self.url)}<br>{escaped(self.description)}")
 
 
 class SearchResults(Listing[SearchResult]):
@@ -50,8 +50,7 @@ class SearchResults(Listing[SearchResult]):
         return f"{len(self)} results for {short_repr(self.query)}" + (f" from {self.provider}" if self.provider else "")
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{item._repr_html_()}</li>" for item in self[:MAX_SHOWN_ROWS])
-        return f"<div><b>{html.escape(self._heading())}</b></div><ol>{items}</ol>"
+        return f"{block(f'<b>{escaped(self._heading())}</b>')}{_listed(self[:MAX_SHOWN_ROWS])}"
 
 
 class Document(Record, frozen=True):
@@ -80,10 +79,11 @@ class Document(Record, frozen=True):
         return self.markdown
 
     def _repr_html_(self) -> str:
-        head = f"<div><b>{html_link(self.final_url or self.url, self.title or self.url)}</b></div>"
+        head = block(_titled(self.title, self.final_url or self.url))
         if self.error:
-            return f"{head}<div>{html.escape(self.error)}</div>"
-        return head + html_details(f"{len(self.markdown):,} characters of Markdown", self.markdown)
+            return head + block(escaped(self.error))
+        rest = ", and there is more" if self.truncated else ""
+        return head + details(f"{len(self.markdown):,} characters of Markdown{rest}", self.markdown)
 
 
 class Documents(Listing[Document]):
@@ -92,7 +92,18 @@ class Documents(Listing[Document]):
     _columns = ("title", "url", "error")
 
     def _repr_html_(self) -> str:
-        return "".join(document._repr_html_() for document in self[:MAX_SHOWN_ROWS])
+        return _listed(self[:MAX_SHOWN_ROWS])
+
+
+def _titled(title: str, url: str) -> str:
+    """Give a page's title and its address: a title is its author's word, and may name another place."""
+    address = f"<br>{escaped(cut(url))}" if title else ""
+    return f"<b>{link(url, title)}</b>{address}"
+
+
+def _listed(items: Iterable[SearchResult | Document]) -> str:
+    listed = "".join(f"<li>{item._repr_html_()}</li>" for item in items)
+    return f"<ol>{listed}</ol>" if listed else ""
 
 
 # files -----------------------------------------------------------------------------------------------------------------
@@ -130,7 +141,7 @@ class PatchResult(Listing[PatchedFile]):
         self.diff = diff
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() + html_details("diff", self.diff)
+        return super()._repr_html_() + details("diff", self.diff)
 
 
 class FileEntry(Record, frozen=True):

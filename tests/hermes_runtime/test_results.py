@@ -106,7 +106,7 @@ def test_html_escapes_whatever_a_tool_gave(result: Any) -> None:
         "summary",
         "pre",
     }
-    assert tags.attributes <= {"href", "target", "rel"}
+    assert tags.attributes <= {"href", "target", "rel", "scope", "style", "tabindex"}
     assert "<script" not in text.lower()
 
 
@@ -256,6 +256,6 @@ def test_a_budget_is_read_at_a_glance() -> None:
         "  bytes_out  3.0 MiB  1.0 GiB  1,021.0 MiB",
         "  wall_seconds  61.2 s  -  -",
     ]
-    assert "<td>1.0 GiB</td>" in budget._repr_html_()
+    assert ">1.0 GiB</td>" in budget._repr_html_()
     with FakeHost({}, budgets={"calls": (3, None)}):
         assert repr(hermes.budget()).startswith("<Budget: nothing is limited>")
