@@ -12,7 +12,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, SECONDS, allow_option, debug_option, json_option, policies_option
-from host_bridge.cli.output import plain, print_json, print_note
+from host_bridge.cli.output import counted, plain, print_json, print_note
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
 
@@ -204,7 +204,8 @@ def review_command(
         print_json({**found.to_dict(), "page": written or None, "comment": commented or None})
         return
     for one in found.notebooks:
-        click.echo(f"{plain(one.path)}: {plain(one.problem) or f'{len(one.changes.cells)} cells changed'}")
+        told = plain(one.problem) or f"{counted(len(one.changes.cells), 'cell')} changed"
+        click.echo(f"{plain(one.path)}: {told}")
     if found.gains:
         click.echo("permissions are gained")
     click.echo(f"saved {plain(written)}")

@@ -14,12 +14,14 @@ from typing import Any
 
 from host_bridge.policy.display import escaped
 
-_KEPT_NAMES = """a abbr b blockquote br caption code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4
-    h5 h6 hr i ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var"""
+_KEPT_NAMES = """a abbr b blockquote br caption code col colgroup dd del details dfn div dl dt em figcaption figure hr i ins
+    kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var"""
 _DROPPED_NAMES = """script style template noscript noembed noframes iframe object embed applet svg math head title textarea
     select audio video canvas frameset xmp plaintext"""
 _TAGS = frozenset(_KEPT_NAMES.split())
 _DROPPED_WHOLE = frozenset(_DROPPED_NAMES.split())
+_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+"""The page's own headings say what is where, so what a notebook shows as one becomes strong text."""
 _VOID = frozenset({"br", "hr", "col"})
 _ATTRIBUTES = frozenset({"colspan", "rowspan", "span", "title", "start", "align", "open", "scope"})
 _LINK = re.compile(r"https?://[^\s\x00-\x20]+", re.IGNORECASE)
@@ -28,6 +30,7 @@ _MAX_DEPTH = 200
 MAX_HTML_CHARACTERS = 500_000
 MAX_IMAGE_CHARACTERS = 8_000_000  # of base64: a picture that somebody drew to be looked at is a tenth of it
 MAX_TEXT_CHARACTERS = 200_000
+MAX_TOLD_CHARACTERS = 200
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 
@@ -59,8 +62,20 @@ def safe_html(markup: str) -> str:
     return "".join(pieces)
 
 
-def safe_image(mime: str, data: Any) -> str:
-    """Give a picture as an `<img>` that holds it; a note where it is none that can be shown."""
+def overwritten(text: str) -> str:
+    """Give what was printed as a terminal leaves it: a bar of progress that was drawn a thousand times stands there once."""
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return "\n".join(line.rpartition("\r")[2] for line in lines)
+
+
+def safe_image(mime: str, data: Any, told: str = "") -> str:
+    """Give a picture as an `<img>` that holds it; a note where it is none that can be shown.
+
+    Args:
+        mime: Its type.
+        data: Base64, or SVG.
+        told: What stands for it where it can't be seen.
+    """
     if mime not in IMAGE_TYPES:
         return f"<p>({html.escape(mime[:100])}, not shown)</p>"
     text = "".join(data) if isinstance(data, list) and all(isinstance(line, str) for line in data) else data
@@ -73,7 +88,8 @@ def safe_image(mime: str, data: Any) -> str:
         raw = text.encode() if mime == "image/svg+xml" else base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return "<p>(a picture that isn't base64, not shown)</p>"
-    return f'<img alt="" src="data:{mime};base64,{base64.b64encode(raw).decode()}">'
+    alternative = safe_text(told[:MAX_TOLD_CHARACTERS]) or "a picture"
+    return f'<img alt="{alternative}" src="data:{mime};base64,{base64.b64encode(raw).decode()}">'
 
 
 def _write(element: Any, pieces: list[str], depth: int) -> None:
@@ -84,6 +100,8 @@ def _write(element: Any, pieces: list[str], depth: int) -> None:
         is_kept = tag in _TAGS
         if is_kept:
             pieces.append(f"<{tag}{_attributes(tag, element)}>")
+        elif tag in _HEADINGS:
+            pieces.append("<div><strong>")
         if tag not in _VOID:
             if element.text:
                 pieces.append(safe_text(element.text))
@@ -91,6 +109,8 @@ def _write(element: Any, pieces: list[str], depth: int) -> None:
                 _write(child, pieces, depth + 1)
             if is_kept:
                 pieces.append(f"</{tag}>")
+            elif tag in _HEADINGS:
+                pieces.append("</strong></div>")
         if tag == "img":
             pieces.append(_image(element))
     if element.tail:
@@ -110,4 +130,5 @@ def _image(element: Any) -> str:
     mime, separator, data = source.removeprefix("data:").partition(";base64,")
     if not source.startswith("data:") or not separator:
         return "(a picture from elsewhere, not fetched)"
-    return safe_image(mime.lower(), data) if mime.lower() != "image/svg+xml" else "(a picture, not shown)"
+    told = element.attrib.get("alt", "")
+    return safe_image(mime.lower(), data, told) if mime.lower() != "image/svg+xml" else "(a picture, not shown)"

@@ -69,9 +69,10 @@ class Review:
 
     def page(self) -> str:
         """Give the page: self-contained, without scripts."""
+        from host_bridge.executor.diff_page import STYLE
         from host_bridge.executor.pages import page
 
-        return page(self.title, self._sections())
+        return page(self.title, self._sections(), style=STYLE)
 
     def text(self) -> str:
         """Give the summary, for a comment."""
@@ -108,11 +109,11 @@ class Review:
             yield "<p>No notebook changed.</p>"
         for one in self.notebooks:
             kind = "executed" if one.is_run else "written"
-            yield f'<h1>{safe_text(one.path)}<span class="tag">{kind}</span></h1>'
+            yield f'<h2>{safe_text(one.path)}<span class="tag">{kind}</span></h2>'
             if one.problem:
                 yield f"<p>{safe_text(one.problem)}</p>"
             else:
-                yield from diff_sections(one.before, one.after, one.changes)
+                yield from diff_sections(one.before, one.after, one.changes, level=3)
 
 
 def review(git: Git, subject: str, *, forge: Forge | None = None, remote: str = "origin") -> Review:

@@ -100,7 +100,7 @@ def test_a_threshold_is_read_changed_run_compared_proposed_reviewed_and_merged(
     # Review.
     page = machine.workspace / "review.html"
     told("review", f"main..{BRANCH}", "--out", str(page))
-    assert "threshold = 0.65" in page.read_text()
+    assert "threshold = <mark>0.65</mark>" in page.read_text()
     assert "alerts" in page.read_text()
     assert "<script" not in page.read_text()
 

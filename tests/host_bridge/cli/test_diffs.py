@@ -51,7 +51,7 @@ def test_a_difference_for_programs_is_what_patch_takes(capsys: pytest.CaptureFix
 
 def test_a_page_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "base.ipynb", "ours.ipynb", "--html", "page.html"]) == 1
-    assert "days = 14" in Path("page.html").read_text()
+    assert "<ins>days = <mark>14</mark></ins>" in Path("page.html").read_text()
 
 
 def test_a_merge_has_both_changes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lxml import html
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from host_bridge.executor import NotebookExecutor
 from host_bridge.executor.diff_page import diff_page
@@ -60,11 +60,45 @@ def test_cells_are_side_by_side_with_outputs_and_pictures() -> None:
         shown(**{"text/html": "<table><tr><th>n</th></tr><tr><td>7</td></tr></table>"}), source="a = 1\nb = 3"
     )
     root = check_harmless(page(before, after))
-    left, right = (column.text_content() for column in root.xpath("(//div[@class='pair'])[1]/div"))
-    assert (left, right) == ("a = 1b = 2", "a = 1b = 3")
-    assert [line.text for line in root.xpath("//div[@class='del' or @class='add']")] == ["b = 2", "b = 3"]
+    rows = [[column.text_content() for column in row.xpath("td")] for row in root.xpath("//table[@class='code']//tr")]
+    assert rows == [["1", "a = 1", "1", "a = 1"], ["2", "b = 2", "2", "b = 3"]]
+    assert [line.text_content() for line in root.xpath("//del|//ins")] == ["b = 2", "b = 3"]
+    assert root.xpath("//mark/text()") == ["2", "3"]
     assert root.xpath("//img/@src") == [f"data:image/png;base64,{PIXEL}"]
+    assert root.xpath("//img/@alt") == ["<Figure>"]
     assert root.xpath("//div[@class='outputs']//td/text()") == ["7"]
+
+
+def test_a_cell_that_is_only_in_one_of_both_stands_there_once() -> None:
+    before = new_notebook(cells=[new_code_cell("old = 1", id="o", outputs=[new_output("stream", text="gone")])])
+    after = new_notebook(cells=[new_markdown_cell("# new", id="n")])
+    root = check_harmless(page(before, after))
+    assert root.xpath("//h3/text()") == ["cell 0 n", "cell 0 o"]
+    assert root.xpath("//h3/span/text()") == ["added", "removed"]
+    assert [line.text_content() for line in root.xpath("//ins|//del")] == ["# new", "old = 1"]
+    assert root.xpath("//div[@class='outputs removed']/pre/text()") == ["gone"]
+
+
+def test_a_cell_that_moved_says_from_where_to_where() -> None:
+    one, two = new_code_cell("a = 1", id="a"), new_code_cell("b = 2", id="b")
+    root = check_harmless(page(new_notebook(cells=[one, two]), new_notebook(cells=[two, one])))
+    assert [head.text_content() for head in root.xpath("//h3")] == ["cell 1 → 0 bmoved"]
+    assert root.xpath("//p/code/text()") == ["b = 2"]
+
+
+def test_what_a_notebook_shows_is_no_heading_of_the_page() -> None:
+    root = check_harmless(page(notebook(), notebook(shown(**{"text/html": "<h1>Approved</h1><h2>by <i>me</i></h2>"}))))
+    assert [head.text_content() for head in root.xpath("//h1|//h2")] == ["a <b>", "Cells"]
+    assert [each.text_content() for each in root.xpath("//div[@class='outputs']//strong")] == ["Approved", "by me"]
+
+
+def test_long_outputs_are_folded_and_progress_stands_once() -> None:
+    text = "10 %\r100 %\r\n" + "".join(f"{number}\n" for number in range(10_000))
+    root = check_harmless(page(notebook(), notebook(new_output("stream", text=text))))
+    open_text, folded = root.xpath("//div[@class='outputs']//pre/text()")
+    assert open_text.startswith("100 %\n0\n1\n")
+    assert folded.startswith("39\n40\n")
+    assert root.xpath("//summary/text()") == ["9,961 more lines"]
 
 
 def test_gained_permissions_stand_on_top() -> None:
@@ -74,6 +108,7 @@ def test_gained_permissions_stand_on_top() -> None:
     root = check_harmless(page(before, after))
     assert root.xpath("//h2/text()") == ["Permissions", "Cells"]
     assert root.xpath("//tr[@class='gained']//code/text()") == ["gained", "allow: read_file(./<b>)"]
+    assert root.xpath("//tr[@class='gained']/th/@scope") == ["row"]
 
 
 HOSTILE = [

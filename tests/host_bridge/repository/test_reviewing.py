@@ -52,7 +52,7 @@ def test_every_notebook_of_a_change_is_there_what_was_written_first(changed: Rep
     }
     assert found.notebooks[1].problem
     page = found.page()
-    assert "x = 2" in page
+    assert "x = <mark>2</mark>" in page
     assert "/home/ann/secret 1" not in page  # the same before and after
     assert "new()" in found.text()
 
@@ -62,7 +62,7 @@ def test_the_command_writes_a_page_and_gives_json(
 ) -> None:
     monkeypatch.chdir(changed.folder)
     assert main(["review", "main..change"]) == 0
-    assert "a.ipynb: 1 cells changed" in capsys.readouterr().out
+    assert "a.ipynb: 1 cell changed" in capsys.readouterr().out
     assert (changed.folder / "review.html").read_text().startswith("<!DOCTYPE html>")
     assert main(["review", "main..change", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
