@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from hermes_runtime import _processes, _tools
 from hermes_runtime._call_site import call_site
@@ -26,7 +26,6 @@ from hermes_runtime._narrow import narrow
 from hermes_runtime._processes import ProcessLog, ProcessState, process_operation
 from hermes_runtime._running import consume, finish
 
-P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -63,15 +62,6 @@ async def run(operation: Operation[R_co]) -> R_co:
         watch.waiting -= 1
     value: R_co = finish(call, client)
     return value
-
-
-class AwaitableTool(Protocol[P, R_co]):
-    """A tool as a coroutine function."""
-
-    __name__: str
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]:
-        """Do it; await the result."""
 
 
 def _awaitable(tool: Any) -> Any:

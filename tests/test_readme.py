@@ -65,7 +65,7 @@ def test_the_main_job_runs_as_it_stands(tmp_path: Path) -> None:
     assert executed["metadata"]["hermes"]["run"]["status"] == "succeeded"
 
 
-def test_what_the_main_job_is_shown_to_print_is_what_it_prints(tmp_path: Path) -> None:
+def test_what_the_main_job_is_shown_to_print_is_what_it_prints() -> None:
     shown = next(block for block in blocks("text") if block.startswith("succeeded in "))
     source = json.loads((ROOT / "notebooks/fleet_health_check.ipynb").read_text())
     glued = re.findall(r'hermes\.glue\("(\w+)"', "".join("".join(cell["source"]) for cell in source["cells"]))

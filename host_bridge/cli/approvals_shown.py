@@ -46,7 +46,7 @@ def standing(inbox: Inbox, question: Question) -> str:
         return f"question {question.id}: {waits}; {left} left\n  {command}"
     outcome = question.outcome
     if outcome is None or outcome.answer is None:
-        return describe_outcome(question, inbox.now())
+        return describe_outcome(question)
     said = f"question {question.id}: answered {outcome.answer.answer!r} by {one_line(outcome.answer.by)}"
     if outcome.taken_at is not None:
         return f"{said}; the run has the answer"

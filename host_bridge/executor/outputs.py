@@ -26,7 +26,6 @@ from host_bridge.executor.redaction import Redactor
 
 _TIMING = {"busy": "iopub.status.busy", "idle": "iopub.status.idle"}
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-_COUNTED = frozenset({"execute_input", "execute_result"})
 _RICH = frozenset({"display_data", "execute_result", "update_display_data"})
 _PROTOCOL_KEYS = frozenset({"transient", "execution_count", "comm_id", "target_name", "wait"})
 _NOTE_METADATA = {"hermes": {"note": "cut"}}

@@ -128,7 +128,7 @@ def answered(question: Question, answer: Answer, now: float) -> Question:
         QuestionError: The answer is none that this question can have.
     """
     if question.state(now) is not QuestionState.PENDING:
-        raise QuestionSettledError(describe_outcome(question, now))
+        raise QuestionSettledError(describe_outcome(question))
     _check(answer, question.asked)
     meant = msgspec.structs.replace(answer, question_id=question.asked.question_id)
     return msgspec.structs.replace(question, outcome=Outcome(state=QuestionState.ANSWERED, at=now, answer=meant))
@@ -204,7 +204,7 @@ def usable_until(question: Question) -> float:
     return max(question.expires_at, at + USABLE_SECONDS)
 
 
-def describe_outcome(question: Question, now: float) -> str:
+def describe_outcome(question: Question) -> str:
     """Say how a question ended, and what to do."""
     outcome = question.outcome
     if outcome is None or outcome.state is QuestionState.EXPIRED:

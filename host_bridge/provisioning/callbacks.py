@@ -61,10 +61,6 @@ class Callbacks:
         self._asked: set[str] = set()
         self._threads = threading.BoundedSemaphore(MAX_THREADS)
 
-    def add(self, tools: Sequence[HostTool]) -> None:
-        """Provide further tools."""
-        self._tools.update((tool.name, tool) for tool in tools)
-
     def ask(self, question: Asked) -> None:
         """Have the question answered."""
         prompter = self._prompter

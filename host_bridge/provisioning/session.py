@@ -60,7 +60,6 @@ class BridgeSession:
         ready: The session's first words, None before them.
         ended: Its last words, None before them.
         failure: Why it could not be opened or ended before its time; None if neither.
-        calls_settled: How many calls are over.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class BridgeSession:
         self.ready: Ready | None = None
         self.ended: Ended | None = None
         self.failure: HostBridgeError | None = None
-        self.calls_settled = 0
         self._on_call = on_call
         self._tools = tuple(tools)
         self._callbacks = Callbacks(self._send, prompter, tools, secrets)
@@ -188,15 +186,6 @@ class BridgeSession:
         """
         self._send(CellSettled(index=index, cancel=cancel))
 
-    def provide_tools(self, tools: Sequence[HostTool]) -> None:
-        """Offer further tools. Kernels that connect from now on see them.
-
-        Raises:
-            SessionError: The session is over.
-        """
-        self._callbacks.add(tools)
-        self._send(ProvideTools(tools=describe(tools)))
-
     def wait_over(self, timeout_seconds: float) -> bool:
         """Wait until the session is over, for whatever reason. Gives whether it is."""
         with self._changed:
@@ -266,7 +255,6 @@ class BridgeSession:
     def _note_call(self, call: CallSettled) -> None:
         with self._changed:
             self._calls.append(call)
-            self.calls_settled += 1
         if self._on_call is not None:
             try:
                 self._on_call(call)

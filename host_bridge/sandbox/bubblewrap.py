@@ -84,7 +84,7 @@ def launch(
         minimum_landlock: The oldest version to be content with; 0 leaves Landlock out, where the system has none.
     """
     made_up = made_up_files(spec)
-    inputs = {"plan": encode_plan(plan(spec, argv[0], minimum_landlock=minimum_landlock)), **made_up}
+    inputs = {"plan": encode_plan(plan(spec, minimum_landlock=minimum_landlock)), **made_up}
     inputs |= {f"private {name}": content for name, content in private.items()}
     arguments = [
         *isolation(spec),
@@ -100,7 +100,7 @@ def launch(
     return Launch(command, dict(environment), inputs, "/", reports=True)
 
 
-def plan(spec: SandboxSpec, interpreter: str, *, minimum_landlock: int = 1) -> ConfinementPlan:
+def plan(spec: SandboxSpec, *, minimum_landlock: int = 1) -> ConfinementPlan:
     """Give what the kernel takes from itself inside of the namespaces."""
     own = (
         PathRule(INNER_RUN, "read"),

@@ -48,7 +48,7 @@ def test_it_says_what_it_is(kernel: KernelProcess) -> None:
     assert "hermes.tools()" in content["banner"]
 
 
-def test_history_is_kept_in_memory_only(kernel: KernelProcess, tmp_path: Path) -> None:
+def test_history_is_kept_in_memory_only(kernel: KernelProcess) -> None:
     assert kernel.run("str(get_ipython().history_manager.hist_file)").result == "':memory:'"
     assert kernel.run("21 * 2").result == "42"
     assert "21 * 2" in kernel.run("%history").stdout
@@ -71,7 +71,7 @@ def test_a_configuration_file_for_ipython_kernels_is_read(tmp_path: Path) -> Non
         assert running.run("early, str(get_ipython().history_manager.hist_file)").result == "(1, 'own.sqlite')"
 
 
-def test_its_options_are_listed_without_starting_anything(tmp_path: Path) -> None:
+def test_its_options_are_listed_without_starting_anything() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "hermes_runtime.kernel", "--help"], capture_output=True, text=True, timeout=WAIT_SECONDS
     )

@@ -105,7 +105,7 @@ def test_a_ticket_that_could_not_be_read_is_said(use) -> None:
         hermes.status()
 
 
-def test_nobody_at_the_endpoint_is_noticed_within_the_time_to_connect(use, tmp_path) -> None:
+def test_nobody_at_the_endpoint_is_noticed_within_the_time_to_connect(use) -> None:
     use(Client(some_ticket("ipc:///tmp/hermes-nobody-there"), connect_seconds=0.3))
     started = time.monotonic()
     with pytest.raises(hermes.BridgeUnavailableError, match=r"did not answer within 0\.3 s"):

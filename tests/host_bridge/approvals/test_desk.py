@@ -498,7 +498,7 @@ def test_a_stop_that_cannot_be_recorded_stops_all_the_same(office):
     assert office.desk.is_stopped
 
 
-def test_a_question_too_large_to_show_is_a_no(tmp_path, office):
+def test_a_question_too_large_to_show_is_a_no(office):
     def refuse(_: Asked | QuestionOver) -> None:
         raise PolicyError("a control message of 20000000 bytes is over the limit")
 

@@ -49,7 +49,7 @@ def test_a_difference_for_programs_is_what_patch_takes(capsys: pytest.CaptureFix
     assert sources("ours.ipynb")[0] == "days = 14"
 
 
-def test_a_page_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_is_written() -> None:
     assert main(["diff", "base.ipynb", "ours.ipynb", "--html", "page.html"]) == 1
     assert "<ins>days = <mark>14</mark></ins>" in Path("page.html").read_text()
 

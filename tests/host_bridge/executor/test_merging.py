@@ -244,7 +244,7 @@ def test_whatever_two_sides_do_nothing_is_lost(three: tuple[NotebookNode, Notebo
         assert merge(base, base, theirs).notebook.cells == theirs.cells
 
 
-def test_old_files_without_ids_are_merged_too(base: NotebookNode, tmp_path: Path) -> None:
+def test_old_files_without_ids_are_merged_too(tmp_path: Path) -> None:
     def old(name: str, *texts: str) -> Path:
         cells = [
             {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": t} for t in texts

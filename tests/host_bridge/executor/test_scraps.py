@@ -195,7 +195,7 @@ def test_whatever_a_kernel_writes_the_reader_reads(data: Any, notes: list[Any], 
     json.dumps(scrap_values(found), allow_nan=False)
 
 
-def test_a_value_nested_without_end_costs_nobody_else(tmp_path: Path) -> None:
+def test_a_value_nested_without_end_costs_nobody_else() -> None:
     deep: Any = 1
     for _ in range(600):
         deep = [deep]

@@ -177,7 +177,7 @@ def test_a_file_that_is_no_question_hides_none_and_is_named(inbox: Inbox, conten
         inbox.get("0000")
 
 
-def test_a_copy_or_a_link_is_no_second_question(inbox: Inbox, tmp_path: Path) -> None:
+def test_a_copy_or_a_link_is_no_second_question(inbox: Inbox) -> None:
     question = ask(inbox)
     original = inbox.folder / f"{question.id}.json"
     (inbox.folder / "0001.json").write_bytes(original.read_bytes())

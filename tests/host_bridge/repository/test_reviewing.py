@@ -70,7 +70,7 @@ def test_the_command_writes_a_page_and_gives_json(
 
 
 @pytest.mark.parametrize("subject", ["nowhere..main", "--output=x..main", "main", "main..--help", ".."])
-def test_what_is_no_change_is_refused(changed: Repository, subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_change_is_refused(changed: Repository, subject: str) -> None:
     assert main(["review", "--repository", str(changed.folder), "--", subject]) == 2
     assert not Path("x").exists()
 

@@ -128,7 +128,7 @@ def test_what_became_of_a_run_is_told_only_where_it_can_be_seen(machine: str, st
     assert "1 run would be" in CliRunner().invoke(runs_command, ["gc", "--older-than", "1", "--dry-run"]).output
 
 
-def test_what_is_no_entry_is_passed_over(tmp_path: Path) -> None:
+def test_what_is_no_entry_is_passed_over() -> None:
     finished("aaaa1111")
     (index.runs_folder() / "bbbb2222").mkdir()
     (index.runs_folder() / "cccc3333").mkdir()

@@ -300,7 +300,7 @@ def test_what_a_person_allowed_the_notebook_is_no_yes_to_doing_it_twice(tape, or
         end(host)
 
 
-def test_requests_are_recorded_by_what_they_change_and_answered_from_the_tape(tape, orders, tmp_path):
+def test_requests_are_recorded_by_what_they_change_and_answered_from_the_tape(tape, orders):
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         place = f"127.0.0.1:{listener.getsockname()[1]}"
