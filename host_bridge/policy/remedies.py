@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from host_bridge.policy.display import escaped, one_line
-from host_bridge.policy.hazards import HABITS, find_hazards
+from host_bridge.policy.habits import HABITS
+from host_bridge.policy.hazards import find_hazards
 from host_bridge.policy.layers import Clause, Layer, Rule
 from host_bridge.policy.methods import shown_method, with_method
 from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource

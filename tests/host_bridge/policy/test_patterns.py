@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host_bridge.policy.hazards import HABITS, find_hazards
+from host_bridge.policy.habits import HABITS
+from host_bridge.policy.hazards import find_hazards
 from host_bridge.policy.layers import Clause, Matcher, Rule
 from host_bridge.policy.model import Access, CommandResource, PathResource, TextResource, UrlResource
 from host_bridge.policy.patterns import PatternError, parse_rule
