@@ -11,10 +11,11 @@ import math
 
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.control import Pattern
-from host_bridge.policy.layers import Clause, Layer, Role, Rule
+from host_bridge.policy.layers import Layer, Role
 from host_bridge.policy.model import CommandResource, Effect, Resource, UrlResource
 from host_bridge.policy.patterns import PatternError, parse_rule
 from host_bridge.policy.remedies import rule_for, shown_rule
+from host_bridge.policy.rules import Clause, Rule
 
 MAX_CALLS = 1000  # more than that is a rule's business: answer `always`, or write one
 MAX_SECONDS = 24 * 3600.0

@@ -14,9 +14,10 @@ from host_bridge.approvals.calls import AskedCall
 from host_bridge.control import SessionConfig
 from host_bridge.errors import PolicyError
 from host_bridge.policy.engine import decide
-from host_bridge.policy.layers import Clause, Policy
+from host_bridge.policy.layers import Policy
 from host_bridge.policy.model import AccessRequest, Effect
 from host_bridge.policy.remedies import rule_for, shown_rule
+from host_bridge.policy.rules import Clause
 
 
 class PolicyRules:

@@ -109,7 +109,7 @@ def _edit(
     after_untrusted: bool,
 ) -> None:
     from host_bridge.policy.editing import add_rules, remove_rules
-    from host_bridge.policy.layers import Clause
+    from host_bridge.policy.rules import Clause
     from host_bridge.tools.registry import load_tools
 
     known_tools = frozenset(load_tools())

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from host_bridge.declarations.inclusion import Effort, is_allowed_by, is_caught_by
-from host_bridge.policy.layers import SAME_CONTENT, Clause, Rule
+from host_bridge.policy.layers import SAME_CONTENT
 from host_bridge.policy.loading import Declaration, read_declaration
 from host_bridge.policy.patterns import EVERY_TOOL, parse_rule
+from host_bridge.policy.rules import Clause, Rule
 
 Permissions = Mapping[str, Any] | None
 PROCESS = "process"

@@ -20,12 +20,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from host_bridge.policy.floor import is_secret
-from host_bridge.policy.layers import Clause, Matcher, Rule
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.methods import shown_method, with_method
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS, bracketed
 from host_bridge.policy.patterns import PatternError
 from host_bridge.policy.remedies import quoted
+from host_bridge.policy.rules import Clause, Rule
 
 SAME_KIND = 3
 """From how many files of one folder and suffix, or searches, on one rule stands for all. Two may be coincidence."""

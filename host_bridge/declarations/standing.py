@@ -9,12 +9,13 @@ from typing import Any
 from host_bridge.declarations.inclusion import is_allowed_by
 from host_bridge.errors import InvalidCallError
 from host_bridge.policy.engine import explain
-from host_bridge.policy.layers import SAME_CONTENT, Clause, Policy, Rule
+from host_bridge.policy.layers import SAME_CONTENT, Policy
 from host_bridge.policy.loading import read_declaration
 from host_bridge.policy.methods import LOOKING, METHOD_TOOLS, METHODS
 from host_bridge.policy.model import Access, AccessRequest, CommandResource, Effect, Resource, TextResource
 from host_bridge.policy.origins import parse_url
 from host_bridge.policy.patterns import EVERY_TOOL, Kind, ParsedRule, PatternError, parse_path, parse_rule
+from host_bridge.policy.rules import Clause, Rule
 from host_bridge.policy.subjects import path_resource
 from host_bridge.policy.urls import parse_url_pattern
 from host_bridge.policy.words import parse_command

@@ -27,7 +27,7 @@ import tomlkit.items
 from host_bridge.errors import PolicyError
 from host_bridge.policy.display import escaped
 from host_bridge.policy.expectations import run_tests
-from host_bridge.policy.layers import Clause
+from host_bridge.policy.rules import Clause
 from host_bridge.policy.sources import VERSION, check_tools, parse_source, read_text
 
 FILE_MODE = 0o600

@@ -14,7 +14,8 @@ from host_bridge.policy.brake import BRAKE, acts
 from host_bridge.policy.display import one_line
 from host_bridge.policy.floor import FLOOR, is_secret
 from host_bridge.policy.hazards import depends_on_folder
-from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule, Verdict, is_beyond_wildcards, named_path
+from host_bridge.policy.layers import Layer, Policy, Role
+from host_bridge.policy.matching import is_beyond_wildcards, named_path
 from host_bridge.policy.model import (
     AccessRequest,
     CommandResource,
@@ -25,6 +26,7 @@ from host_bridge.policy.model import (
 )
 from host_bridge.policy.patterns import parse_rule
 from host_bridge.policy.remedies import Refusal, after_untrusted_remedy, describe, remedy, shown_rule
+from host_bridge.policy.rules import Clause, Rule, Verdict
 
 DEFAULT = "default"
 SECRET = f"{FLOOR}:secret"

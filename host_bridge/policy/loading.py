@@ -39,8 +39,9 @@ from host_bridge.errors import ConfigurationError, PolicyError
 from host_bridge.policy.assembly import assemble
 from host_bridge.policy.expectations import run_tests
 from host_bridge.policy.floor import Floor, protecting
-from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule
+from host_bridge.policy.layers import Layer, Policy, Role
 from host_bridge.policy.patterns import EVERY_TOOL
+from host_bridge.policy.rules import Clause, Rule
 from host_bridge.policy.sources import (
     MAX_POLICY_BYTES,
     PROFILES,

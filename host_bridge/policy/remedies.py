@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.habits import HABITS
 from host_bridge.policy.hazards import find_hazards
-from host_bridge.policy.layers import Clause, Layer, Rule
+from host_bridge.policy.layers import Layer
 from host_bridge.policy.methods import shown_method, with_method
 from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
+from host_bridge.policy.rules import Clause, Rule
 
 _SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./^~-]+")
 _TOOL = re.compile(r"[a-z][a-z0-9_]{0,63}")

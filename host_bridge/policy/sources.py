@@ -21,8 +21,9 @@ import msgspec
 
 from host_bridge.errors import PolicyError
 from host_bridge.policy.display import escaped, one_line
-from host_bridge.policy.layers import Clause, Matcher, Rule
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.patterns import EVERY_TOOL, KINDS_BY_TOOL, PatternError, parse_rule
+from host_bridge.policy.rules import Clause, Rule
 
 PROFILES = ("read-only", "workspace", "full")
 CONSTRAINING_LAYERS = frozenset(("system", "project"))

@@ -12,10 +12,11 @@ from host_bridge.control import SecretUse
 from host_bridge.errors import ConfigurationError, DeniedError, InvalidCallError
 from host_bridge.policy.engine import decide
 from host_bridge.policy.floor import Floor
-from host_bridge.policy.layers import Clause, Layer, Policy, Role, Rule
+from host_bridge.policy.layers import Layer, Policy, Role
 from host_bridge.policy.model import AccessRequest, Effect, Resource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS, bracketed, is_loopback, parse_url
 from host_bridge.policy.patterns import EVERY_TOOL, PatternError, parse_rule
+from host_bridge.policy.rules import Clause, Rule
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""

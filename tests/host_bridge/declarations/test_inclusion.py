@@ -7,9 +7,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from host_bridge.declarations.inclusion import Effort, is_allowed_by, is_caught_by
-from host_bridge.policy.layers import Clause, Matcher, Rule
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.model import Access, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.patterns import PatternError
+from host_bridge.policy.rules import Clause, Rule
 
 untimed = settings(deadline=None, max_examples=250)
 

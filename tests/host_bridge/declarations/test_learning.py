@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from host_bridge.declarations.learning import Generalised, ObservedCall, learn
 from host_bridge.policy.commands import resources
 from host_bridge.policy.engine import decide
-from host_bridge.policy.layers import Clause, Matcher, Rule
 from host_bridge.policy.loading import load_policy
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.model import (
     Access,
     AccessRequest,
@@ -20,6 +20,7 @@ from host_bridge.policy.model import (
     TextResource,
     UrlResource,
 )
+from host_bridge.policy.rules import Clause, Rule
 
 
 def file(name: str, tool: str = "read_file") -> ObservedCall:

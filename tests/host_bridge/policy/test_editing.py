@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from host_bridge.errors import PolicyError
 from host_bridge.policy.editing import add_rule, edited, remove_rules
-from host_bridge.policy.layers import Clause
 from host_bridge.policy.loading import check
+from host_bridge.policy.rules import Clause
 
 FILE = """\
 # Who may do what on this machine.

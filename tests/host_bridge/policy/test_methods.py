@@ -11,12 +11,13 @@ from host_bridge.declarations.learning import ObservedCall, learn
 from host_bridge.declarations.sentences import rule_sentence
 from host_bridge.errors import InvalidCallError
 from host_bridge.policy.engine import decide
-from host_bridge.policy.layers import Clause, Matcher, Rule
 from host_bridge.policy.loading import load_policy
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.methods import METHODS, parse_request
 from host_bridge.policy.model import AccessRequest, Effect, UrlResource
 from host_bridge.policy.patterns import PatternError
 from host_bridge.policy.remedies import rule_for
+from host_bridge.policy.rules import Clause, Rule
 from host_bridge.policy.subjects import resources_of
 
 ALL = set(METHODS)

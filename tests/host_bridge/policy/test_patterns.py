@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from host_bridge.policy.habits import HABITS
 from host_bridge.policy.hazards import find_hazards
-from host_bridge.policy.layers import Clause, Matcher, Rule
+from host_bridge.policy.matching import Matcher
 from host_bridge.policy.model import Access, CommandResource, PathResource, TextResource, UrlResource
 from host_bridge.policy.patterns import PatternError, parse_rule
 from host_bridge.policy.remedies import quoted
+from host_bridge.policy.rules import Clause, Rule
 from host_bridge.policy.words import parse_command
 
 

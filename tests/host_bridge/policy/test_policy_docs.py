@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from host_bridge.policy.layers import Clause, Matcher, Rule
 from host_bridge.policy.loading import load_policy
+from host_bridge.policy.matching import Matcher
+from host_bridge.policy.rules import Clause, Rule
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
 FILES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from host_bridge.policy.commands import resources
 from host_bridge.policy.editing import edited
 from host_bridge.policy.engine import decide
-from host_bridge.policy.layers import Clause
 from host_bridge.policy.loading import load_policy, narrowing_layer
 from host_bridge.policy.model import Access, AccessRequest, Effect, PathResource, TextResource, UrlResource
+from host_bridge.policy.rules import Clause
 
 FILES = {"": "user", "--system": "system", "--project": "project"}
 EMPTY = "version = 1\n"
