@@ -7,7 +7,6 @@ first: the kernel's death, a deadline, a stop request. The last two interrupt th
 from __future__ import annotations
 
 import dataclasses
-import enum
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 import zmq
 
 from host_bridge.errors import KernelStartError
+from host_bridge.executor.cell_end import Cause, CellEnd, Deadline, Hang
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.messages import KernelMessage, MalformedMessageError, read_message
@@ -33,61 +33,6 @@ PROBE_SECONDS = 1.0  # a busy Python cell answers on the control channel in abou
 LAST_WORDS_SECONDS = 0.1  # what a dead kernel had sent is in the sockets' buffers
 ALIVE_CHECK_SECONDS = 0.25  # where the process's exit is no event
 RESUBSCRIBE_SECONDS = 0.05
-
-
-class Cause(enum.Enum):
-    """Why a cell is settled."""
-
-    REPLIED = enum.auto()
-    TIMED_OUT = enum.auto()
-    DIED = enum.auto()
-    STOPPED = enum.auto()
-
-
-@dataclasses.dataclass(slots=True)
-class CellEnd:
-    """How a cell ended.
-
-    Attributes:
-        reply: The content of the execution reply; None when there was none.
-        detail: For people: what happened, where the cause alone doesn't say.
-        hang: Of a cell that did not end in time, what it did: see `Hang`.
-        is_killed: The kernel had to be killed.
-    """
-
-    cause: Cause
-    reply: dict[str, Any] | None = None
-    detail: str = ""
-    hang: str = ""
-    is_killed: bool = False
-
-
-class Hang(enum.StrEnum):
-    """What a kernel that doesn't come back is doing."""
-
-    BUSY = "busy"
-    NATIVE = "native"
-    FROZEN = "frozen"
-
-    @property
-    def explanation(self) -> str:
-        """For people."""
-        return _EXPLANATIONS[self]
-
-
-_EXPLANATIONS = {
-    Hang.BUSY: "the cell was still running",
-    Hang.NATIVE: "the kernel is held in native code that doesn't let Python run, which an interrupt can't reach",
-    Hang.FROZEN: "the kernel's process is frozen: it doesn't even answer its heartbeat",
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Deadline:
-    """When a cell must have ended, on the run's clock, and whose limit that is."""
-
-    seconds: float
-    description: str
 
 
 class Listener(Protocol):

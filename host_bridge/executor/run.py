@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,11 @@ from nbformat import NotebookNode
 from papermill.log import logger
 
 from host_bridge.errors import HostBridgeError, KernelStartError, SessionError
+from host_bridge.executor.cell_end import Cause, CellEnd, Deadline
 from host_bridge.executor.cell_tags import narrowing_of
 from host_bridge.executor.clock import RunClock
-from host_bridge.executor.conversation import Cause, CellEnd, Conversation, Deadline
+from host_bridge.executor.conversation import Conversation
+from host_bridge.executor.judging import STATE_BY_CAUSE, Failure, as_list, judge
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.logging_outputs import OutputLog
 from host_bridge.executor.messages import KernelMessage
@@ -22,20 +25,11 @@ from host_bridge.executor.record import RunRecord
 from host_bridge.executor.redaction import Redactor
 from host_bridge.executor.report import FailedCell, count_calls
 from host_bridge.executor.settings import RunSettings
-from host_bridge.executor.states import DENIAL_NAMES, State
+from host_bridge.executor.states import State
 from host_bridge.executor.stopping import BY_PERSON, StopRequest
 from host_bridge.tape.format import sha256
 
 ALLOWED_ERROR_TAG = "raises-exception"  # nbclient's, pytest's for notebooks
-_ORDERLY_EXITS = frozenset({"", "0", "None"})  # sys.exit(), sys.exit(0), sys.exit(None)
-
-STATE_BY_CAUSE = {Cause.TIMED_OUT: State.TIMED_OUT, Cause.DIED: State.KERNEL_DIED, Cause.STOPPED: State.CANCELLED}
-_ERROR_NAMES = {  # nbclient's names for the first two: readers know them
-    State.TIMED_OUT: "CellTimeoutError",
-    State.KERNEL_DIED: "DeadKernelError",
-    State.CANCELLED: "RunCancelledError",
-    State.FAILED: "KernelProtocolError",
-}
 
 
 class NotebookRun:
@@ -216,7 +210,7 @@ class NotebookRun:
         code = render_assignments(self._settings.secrets)
         end = self._conversation.execute(code, self._deadline(), on_sent=lambda message_id: None, silent=True)
         if end.cause is not Cause.REPLIED:
-            self._report.fail(STATE_BY_CAUSE[end.cause], self._explain(end))
+            self._report.fail(STATE_BY_CAUSE[end.cause], end.explanation)
         elif (end.reply or {}).get("status") != "ok":
             name = (end.reply or {}).get("ename", "no answer")
             self._report.fail(State.FAILED, f"the kernel did not take the secret parameters: {name}")
@@ -286,81 +280,35 @@ class NotebookRun:
     # what came of a cell -----------------------------------------------------------------------------------------------
 
     def _judge(self, cell: NotebookNode, index: int, end: CellEnd) -> State:
-        reply = end.reply or {}
-        if end.cause is not Cause.REPLIED:
-            if end.cause is Cause.STOPPED:
-                self._note_stop()
-            return self._fail(cell, index, STATE_BY_CAUSE[end.cause], self._explain(end), hang=end.hang, reply=reply)
-        status = reply.get("status")
-        if status == "ok":
-            if any(isinstance(item, dict) and item.get("source") == "ask_exit" for item in _list(reply.get("payload"))):
-                self._report.ended_early_at = index  # exit() and quit()
-            return State.SUCCEEDED
-        if status == "error":
-            return self._judge_error(cell, index, reply)
-        if status in ("aborted", "abort"):
-            self._was_refused = True
-            self._fail(cell, index, State.FAILED, "the kernel refused to run the cell")
-            return State.NOT_RUN
-        return self._fail(cell, index, State.FAILED, "the kernel went idle without saying how the cell ended")
-
-    def _judge_error(self, cell: NotebookNode, index: int, reply: dict[str, Any]) -> State:
-        name, value = str(reply.get("ename", "")), str(reply.get("evalue", ""))
-        is_allowed = ALLOWED_ERROR_TAG in _tags(cell) or name in self._outputs.allow_error_names
-        if is_allowed and not self._outputs.force_raise_errors:
-            return State.SUCCEEDED
-        if name == "SystemExit" and value in _ORDERLY_EXITS:
+        judgement = judge(end, allows=functools.partial(self._allows, cell))
+        if end.cause is Cause.STOPPED:
+            self._note_stop()
+        if judgement.ends_notebook:
             self._report.ended_early_at = index
-            return State.SUCCEEDED
-        state = State.DENIED if name in DENIAL_NAMES else State.FAILED
-        self._note_failure(cell, index, state, name, value, reply)
-        return state
+        if judgement.state is State.NOT_RUN:
+            self._was_refused = True
+        if judgement.failure is not None:
+            self._note_failure(cell, index, judgement.failure, end.hang)
+        return judgement.state
 
-    def _explain(self, end: CellEnd) -> str:
-        if end.cause is Cause.DIED:
-            return f"the kernel died: {end.detail}"
-        if end.is_killed:
-            return f"{end.detail}; it did not end when interrupted, so its kernel was killed"
-        return end.detail
+    def _allows(self, cell: NotebookNode, name: str) -> bool:
+        is_allowed = ALLOWED_ERROR_TAG in _tags(cell) or name in self._outputs.allow_error_names
+        return is_allowed and not self._outputs.force_raise_errors
 
-    def _fail(
-        self,
-        cell: NotebookNode,
-        index: int,
-        state: State,
-        text: str,
-        *,
-        hang: str = "",
-        reply: dict[str, Any] | None = None,
-    ) -> State:
-        """Note a failure that the kernel could not report itself, in the cell too."""
-        name = _ERROR_NAMES[state]
-        self._outputs.add_error(index, name, text)
-        self._note_failure(cell, index, state, name, text, reply or {}, hang=hang)
-        return state
-
-    def _note_failure(
-        self,
-        cell: NotebookNode,
-        index: int,
-        state: State,
-        name: str,
-        value: str,
-        reply: dict[str, Any],
-        *,
-        hang: str = "",
-    ) -> None:
-        self._report.fail(state)
+    def _note_failure(self, cell: NotebookNode, index: int, failure: Failure, hang: str) -> None:
+        if not failure.is_reported:
+            self._outputs.add_error(index, failure.ename, failure.evalue)
+        self._report.fail(failure.state)
         if self._report.failed_cell is not None:
             return
         self._report.failed_cell = FailedCell(
             index=index,
             cell_id=cell.get("id"),
             source=cell.source,
-            state=state,
-            ename=name,
-            evalue=self._redactor.redact(value),
-            traceback=[self._redactor.redact(line) for line in _list(reply.get("traceback")) if isinstance(line, str)],
+            state=failure.state,
+            ename=failure.ename,
+            evalue=self._redactor.redact(failure.evalue),
+            traceback=[self._redactor.redact(line) for line in failure.traceback],
             execution_count=cell.execution_count,
             hang=hang,
         )
@@ -411,8 +359,4 @@ def _session_may_be_over() -> Iterator[None]:
 
 
 def _tags(cell: NotebookNode) -> list[Any]:
-    return _list(cell.metadata.get("tags"))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return as_list(cell.metadata.get("tags"))
