@@ -34,7 +34,9 @@ from host_bridge.executor.documents import Document, joined, metadata_of, open_d
 from host_bridge.executor.parameter_cells import Declaration, read_declarations, type_name
 from host_bridge.executor.parameter_files import load_parameters
 from host_bridge.executor.parameter_source import check_name, render_assignments, render_parameters
-from host_bridge.executor.parameter_types import MismatchError, ParameterError, convert, guess, parse_type, read_text
+from host_bridge.executor.parameter_text import guess, read_text
+from host_bridge.executor.parameter_types import MismatchError, ParameterError, parse_type
+from host_bridge.executor.parameter_values import convert
 from host_bridge.executor.redaction import Redactor, redact
 from host_bridge.executor.scraps import plain_json
 
