@@ -8,19 +8,19 @@ message -> its cell (by the request it answers, so late output finds its own cel
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
 
 from nbclient import NotebookClient
-from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode
 
 from host_bridge.executor.limits import OutputLimits
 from host_bridge.executor.logging_outputs import OutputLog
 from host_bridge.executor.messages import KernelMessage
 from host_bridge.executor.nodes import is_execution_count, output_node
+from host_bridge.executor.output_account import CellAccount
+from host_bridge.executor.output_widget import SparingOutputWidget
 from host_bridge.executor.own_loop import OwnLoop
 from host_bridge.executor.redaction import Redactor
 
@@ -30,39 +30,8 @@ _RICH = frozenset({"display_data", "execute_result", "update_display_data"})
 _PROTOCOL_KEYS = frozenset({"transient", "execution_count", "comm_id", "target_name", "wait"})
 _NOTE_METADATA = {"hermes": {"note": "cut"}}
 
-
 ERROR_BYTES = 2**20  # of one traceback: IPython's own are a few KiB
 ERRORS_PER_CELL = 100  # an error is kept even in a cell that is full
-
-
-@dataclasses.dataclass(slots=True)
-class _CellAccount:
-    """What a cell has used of its limits, and what was left out."""
-
-    stream_bytes: int = 0
-    rich_bytes: int = 0
-    errors: int = 0
-    left_out_bytes: int = 0
-    left_out_outputs: int = 0
-    pending: list[str] = dataclasses.field(default_factory=list)  # text to be joined to the last output
-    note: NotebookNode | None = None
-
-
-class _SparingOutputWidget(OutputWidget):
-    """An Output widget that tells the kernel its state once, after the cell, instead of all of it after every output.
-
-    The kernel doesn't read it before the cell is over, and a socket nobody reads from fills.
-    """
-
-    is_stale = False
-
-    def sync_state(self) -> None:
-        self.is_stale = True
-
-    def flush(self) -> None:
-        if self.is_stale:
-            self.is_stale = False
-            super().sync_state()
 
 
 class NotebookOutputs(NotebookClient):
@@ -95,26 +64,26 @@ class NotebookOutputs(NotebookClient):
         self._on_change = on_change
         self._log = log
         self._cells: dict[str, int] = {}
-        self._accounts: dict[int, _CellAccount] = {}
+        self._accounts: dict[int, CellAccount] = {}
         self._total_bytes = 0
         self._widget_bytes = 0
         self._display_bytes: dict[str, int] = {}
         self.ignored_widget_messages = 0
-        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _SparingOutputWidget}}
+        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": SparingOutputWidget}}
 
     # for the run ---------------------------------------------------------------------------------------------------
 
     def expect(self, message_id: str, index: int) -> None:
         """Say which cell a request's outputs belong to."""
         self._cells[message_id] = index
-        self._accounts.setdefault(index, _CellAccount())
+        self._accounts.setdefault(index, CellAccount())
         self.nb.cells[index].metadata["execution"] = NotebookNode()
         self.clear_before_next_output = False
 
     def settle(self, index: int) -> None:
         """Say that a cell is over."""
         for widget in self.comm_objects.values():
-            if isinstance(widget, _SparingOutputWidget):
+            if isinstance(widget, SparingOutputWidget):
                 widget.flush()
         self._settle_text(index)
         self.bring_up_to_date(index)
@@ -221,35 +190,21 @@ class NotebookOutputs(NotebookClient):
             return
         outputs = self._outputs_to_extend(index)
         account = self._accounts[index]
-        kept = self._keep_text(account, text, message.size if message.is_cut else None)
+        room = min(self._limits.stream_bytes - account.stream_bytes, self._total_left())
+        kept, kept_bytes = account.keep_text(text, room, sent_bytes=message.size if message.is_cut else None)
+        self._total_bytes += kept_bytes
         if not kept:
             return
         last = outputs[-1] if outputs else None
         if last is None or last.output_type != "stream" or last.name != name:
             if len(outputs) >= self._limits.outputs:
-                self._leave_out(account, len(kept))
+                account.leave_out(len(kept))
                 return
             self._settle_text(index)
             outputs.append(NotebookNode(output_type="stream", name=name, text=""))
         account.pending.append(kept)
         if self._log is not None:
             self._log.write(name, kept)
-
-    def _keep_text(self, account: _CellAccount, text: str, sent_bytes: int | None) -> str:
-        """Give as much of the text as there is room for, and count the rest."""
-        size = len(text) if text.isascii() else len(text.encode())
-        room = min(self._limits.stream_bytes - account.stream_bytes, self._total_left())
-        kept, kept_bytes = text, size
-        if size > room:
-            kept = text.encode()[: max(0, room)].decode(errors="ignore")
-            kept_bytes = len(kept.encode())
-        left_out = (sent_bytes or size) - kept_bytes
-        if left_out > 0:
-            account.left_out_bytes += left_out
-            account.left_out_outputs += 1
-        account.stream_bytes += kept_bytes
-        self._total_bytes += kept_bytes
-        return kept
 
     def _take_rich(self, message: KernelMessage, index: int) -> None:
         if message.msg_type == "update_display_data":
@@ -264,7 +219,7 @@ class NotebookOutputs(NotebookClient):
             or account.rich_bytes + message.size > self._limits.rich_bytes
             or message.size > self._total_left()
         ):
-            self._leave_out(account, message.size)
+            account.leave_out(message.size)
             return
         self._settle_text(index)
         account.rich_bytes += message.size
@@ -279,21 +234,17 @@ class NotebookOutputs(NotebookClient):
         places = sum(map(len, self._display_id_map.get(display_id, {}).values()))
         growth = places * (message.size - self._display_bytes.get(display_id, 0))
         if message.is_cut or message.size > self._limits.rich_bytes or growth > self._total_left():
-            self._leave_out(self._accounts[index], message.size)
+            self._accounts[index].leave_out(message.size)
             return
         self._total_bytes += growth
         self._display_bytes[display_id] = message.size
         message.content = self._redacted(message.content)
         self._hand_over(message, index)
 
-    def _leave_out(self, account: _CellAccount, size: int) -> None:
-        account.left_out_bytes += size
-        account.left_out_outputs += 1
-
     def _take_error(self, message: KernelMessage, index: int) -> None:
         account = self._accounts[index]
         if message.is_cut or message.size > ERROR_BYTES or account.errors >= ERRORS_PER_CELL:
-            self._leave_out(account, message.size)
+            account.leave_out(message.size)
             return
         account.errors += 1
         self._settle_text(index)
@@ -353,7 +304,7 @@ class NotebookOutputs(NotebookClient):
         account = self._accounts.get(cell_index)
         if account is not None:
             self._total_bytes -= account.stream_bytes + account.rich_bytes
-            self._accounts[cell_index] = _CellAccount(errors=account.errors)
+            self._accounts[cell_index] = CellAccount(errors=account.errors)
 
     # text ----------------------------------------------------------------------------------------------------------
 
@@ -374,19 +325,14 @@ class NotebookOutputs(NotebookClient):
             output.text = self._redactor.redact(output.text + "".join(account.pending))
             account.pending = []
 
-    def _say_what_is_left_out(self, index: int, account: _CellAccount) -> None:
-        text = (
-            f"[hermes-runtime] This cell's outputs are cut: {account.left_out_bytes:,} bytes "
-            f"in {account.left_out_outputs:,} pieces were left out. Kept: {account.stream_bytes:,} bytes printed and "
-            f"{account.rich_bytes:,} displayed. Print less, or write it to a file.\n"
-        )
+    def _say_what_is_left_out(self, index: int, account: CellAccount) -> None:
         outputs = self.nb.cells[index].outputs
         if not any(output is account.note for output in outputs):
             self._settle_text(index)
             account.note = NotebookNode(output_type="display_data", data={}, metadata=NotebookNode(_NOTE_METADATA))
             outputs.append(account.note)
         assert account.note is not None
-        account.note.data = NotebookNode({"text/plain": text})
+        account.note.data = NotebookNode({"text/plain": account.explanation})
 
     def _total_left(self) -> int:
         return self._limits.total_bytes - self._total_bytes
