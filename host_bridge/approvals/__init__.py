@@ -7,5 +7,6 @@ grants     what a yes left behind in this session
 store      what a yes to a notebook left behind, in a file
 cooling    what a person said no to again and again isn't asked for a while
 targets    what a call would touch, as text
+telling    a question as it is shown, and an answer as it is recorded
 desk       ties them to running calls, the audit log and the control channel
 """

@@ -18,15 +18,13 @@ import msgspec
 from hermes_protocol.messages import MAX_TIMEOUT_SECONDS
 from host_bridge.approvals.calls import AskedCall
 from host_bridge.approvals.ledger import Ledger, RuleBook, Settlement
-from host_bridge.approvals.patterns import suggested_rule
 from host_bridge.approvals.questions import LONE_SECONDS, MAX_WAITING, QUIET_SECONDS, FullError, Question, Questions
-from host_bridge.approvals.targets import targets_of
+from host_bridge.approvals.telling import answered_record, as_asked, unused_record
 from host_bridge.audit.log import AuditLog
 from host_bridge.audit.records import AnswerUnused, QuestionAnswered
 from host_bridge.calls import RunningCall
-from host_bridge.control import ANSWERS, Answer, Asked, QuestionOver, Sibling
+from host_bridge.control import ANSWERS, Answer, Asked, QuestionOver
 from host_bridge.errors import AuditError, HostBridgeError
-from host_bridge.policy.display import one_line
 from host_bridge.policy.model import Decision, Effect
 from host_bridge.sessions import SessionState
 
@@ -138,7 +136,7 @@ class Desk:
             question = self._questions.close(answer.question_id)
             if question is None:
                 # Too late, never asked, another session's: it opens nothing.
-                self._record(_unused(answer, "no such question is open"))
+                self._record(unused_record(answer, "no such question is open"))
                 return
             settled = self._settled(question, answer)
         self._show_due()
@@ -206,41 +204,7 @@ class Desk:
 
     def _show(self, question: Question, now: float, problem: str = "") -> str:
         """Send a question, for whose time its calls' clocks stand still; gives why it can't be sent."""
-        asked = question.asked
-        config = self._config
-        siblings = tuple(
-            Sibling(
-                digest=call.digest,
-                shown=dict(call.shown),
-                targets=targets_of(call.resources),
-                waiting=question.waiting(call.digest),
-            )
-            for call in question.distinct
-            if call.digest != asked.digest
-        )
-        message = Asked(
-            question_id=question.question_id,
-            tool=asked.tool,
-            shown=dict(asked.shown),
-            targets=targets_of(asked.resources),
-            rule_id=asked.rule_id,
-            reason=asked.reason,
-            remedy=asked.remedy,
-            suggested=suggested_rule(asked),
-            digest=asked.digest,
-            principal=config.principal,
-            session_id=config.session_id,
-            run_id=config.run_id,
-            notebook=config.notebook,
-            notebook_digest=config.notebook_digest,
-            cell_index=asked.cell_index,
-            line=asked.line,
-            untrusted=asked.untrusted,
-            waiting=question.waiting(asked.digest),
-            siblings=siblings,
-            problem=problem,
-            timeout_seconds=max(0.001, question.deadline - now),
-        )
+        message = as_asked(question, self._config, problem=problem, timeout_seconds=max(0.001, question.deadline - now))
         try:
             self._send(message)
         except (HostBridgeError, TypeError, ValueError) as error:  # too large to show, so nobody can say yes to it
@@ -259,7 +223,7 @@ class Desk:
             answer = msgspec.structs.replace(answer, answer="no", covers=(), pattern=None)
         problem = self._ledger.problem(question, answer)
         if not problem:
-            if not self._record(self._answered(question, answer)):
+            if not self._record(answered_record(question, answer)):
                 if answer.answer == "stop":
                     return self._stop(question)  # nothing is done by it that would need a record
                 text = "a person answered, which could not be recorded, so it was not done"
@@ -306,7 +270,7 @@ class Desk:
 
     def _again(self, question: Question, answer: Answer, problem: str) -> list[tuple[AskedCall, Decision]]:
         """Tell the person why the answer could not be used, by asking again. Nothing has been allowed."""
-        self._record(_unused(answer, problem))
+        self._record(unused_record(answer, problem))
         if question.attempt + 1 < MAX_ATTEMPTS and question.calls:
             again = self._questions.reopen(question)
             if not self._show(again, self._now(), problem):
@@ -317,7 +281,7 @@ class Desk:
         return [(call, _denial(call, "unusable", text, question.question_id)) for call in question.calls.values()]
 
     def _expire(self, question: Question) -> list[tuple[AskedCall, Decision]]:
-        self._record(self._answered(question, Answer(answer="expired")))
+        self._record(answered_record(question, Answer(answer="expired")))
         self._withdraw(question, "the time for an answer was over")
         text = f"nobody answered within {self._config.ask_timeout_seconds:g} s, which counts as a no"
         return [(call, _denial(call, "expired", text, question.question_id)) for call in question.calls.values()]
@@ -326,27 +290,6 @@ class Desk:
         self._send(QuestionOver(question_id=question.question_id, reason=reason))
 
     # the log -----------------------------------------------------------------------------------------------------------
-
-    def _answered(self, question: Question, answer: Answer) -> QuestionAnswered:
-        pattern = answer.pattern
-        expires = ""
-        if pattern is not None:
-            end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=pattern.seconds)
-            expires = end.isoformat(timespec="seconds").replace("+00:00", "Z")
-        shown = {call.digest for call in question.distinct}
-        return QuestionAnswered(
-            question_id=question.question_id,
-            answer=answer.answer,
-            by=one_line(answer.by, 64),
-            tool=question.asked.tool,
-            rule_id=question.asked.rule_id,
-            arguments_digest=question.asked.digest,
-            covers=tuple(digest for digest in answer.covers if digest in shown),
-            calls=len(question.calls),
-            pattern_rule=pattern.rule if pattern else "",
-            pattern_calls=pattern.calls if pattern else 0,
-            expires=expires,
-        )
 
     def _record(self, record: QuestionAnswered | AnswerUnused) -> bool:
         try:
@@ -399,12 +342,3 @@ def _allowance(call: AskedCall, reason: str, answer: str, question_id: str) -> D
 
 def _denial(call: AskedCall, answer: str, reason: str, question_id: str = "") -> Decision:
     return Decision(Effect.DENY, call.rule_id, reason, call.remedy, answer=answer, question_id=question_id)
-
-
-def _unused(answer: Answer, problem: str) -> AnswerUnused:
-    return AnswerUnused(
-        question_id=answer.question_id[:256],
-        answer=one_line(answer.answer, 64),
-        by=one_line(answer.by, 64),
-        problem=one_line(problem),
-    )
