@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+from waiting import until
 
 WAIT_SECONDS = 25.0
 CALL = "import hermes_runtime; print(hermes_runtime.read_file('greeting.txt'), end='')"
@@ -73,10 +74,7 @@ class Kernel:
         return content
 
     def wait_for_death(self) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self.manager.is_alive():
-            assert time.monotonic() < deadline, "the kernel still lives"
-            time.sleep(0.01)
+        until(lambda: not self.manager.is_alive(), WAIT_SECONDS, otherwise="the kernel did not end")
 
     def restart(self, **arguments: Any) -> None:
         self.manager.restart_kernel(**arguments)

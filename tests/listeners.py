@@ -7,8 +7,9 @@ import secrets
 import selectors
 import socket
 import threading
-from collections.abc import Callable
 from pathlib import Path
+
+from waiting import until
 
 
 class Listeners:
@@ -86,7 +87,7 @@ class Listeners:
         """Give the names of all that listen."""
         return {key.data for key in self._selector.get_map().values() if key.data}
 
-    def knock(self, wait_until: Callable[[Callable[[], bool]], None]) -> None:
+    def knock(self) -> None:
         """Come to each of them from this process, and wait until they have heard it."""
         for key in list(self._selector.get_map().values()):
             if key.data:
@@ -96,7 +97,7 @@ class Listeners:
                     made.connect(listener.getsockname())
                     if listener.type == socket.SOCK_DGRAM:
                         made.send(b"knock")
-        wait_until(lambda: {name for name, _ in self.heard} >= self.names())
+        until(lambda: {name for name, _ in self.heard} >= self.names())
 
     def close(self) -> None:
         """End."""

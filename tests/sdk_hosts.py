@@ -170,15 +170,6 @@ class _FolderFiles(FakeFiles):
         return result
 
 
-def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-    """Wait until something holds, and give it."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.01)
-    return value
-
-
 def is_running(process_id: int) -> bool:
     """Whether a process lives (a zombie doesn't)."""
     with contextlib.suppress(OSError):

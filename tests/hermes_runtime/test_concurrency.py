@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sdk_hosts import Place, is_running, until
+from sdk_hosts import Place, is_running
+from waiting import until
 
 import hermes_runtime as hermes
 from hermes_protocol.messages import Limits

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import zmq
 from bare_kernel import Host, open_host
-from sdk_hosts import Place, is_running, until
+from sdk_hosts import Place, is_running
+from waiting import until
 
 import hermes_runtime as hermes
 from hermes_protocol.ticket import Ticket

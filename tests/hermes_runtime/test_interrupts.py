@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sdk_hosts import Place, is_running, until
+from sdk_hosts import Place, is_running
+from waiting import until
 
 import hermes_runtime as hermes
 from hermes_runtime import _client

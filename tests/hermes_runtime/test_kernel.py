@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kernel_process import WAIT_SECONDS, KernelProcess
 from sdk_hosts import is_running
+from waiting import until
 
 from hermes_protocol.ticket import TICKET_FILE_VARIABLE, TICKET_VARIABLE, encode_ticket
 from hermes_runtime.testing import FakeHost
@@ -287,10 +288,7 @@ def test_the_kernel_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
         timeout=WAIT_SECONDS,
     )
     pid = int(ran.stdout)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    until(lambda: not is_running(pid), otherwise="the kernel did not end")
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import zmq
-from sdk_hosts import Place, until
+from sdk_hosts import Place
+from waiting import until
 
 import hermes_runtime as hermes
 from hermes_protocol import Connection, ErrorCode, Role

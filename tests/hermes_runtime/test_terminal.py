@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from sdk_hosts import Place, is_running, until
+from sdk_hosts import Place, is_running
+from waiting import until
 
 import hermes_runtime as hermes
 from hermes_runtime.testing import Command, FakeHost, Reply

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import zmq
 from bare_kernel import WAIT_SECONDS, BareKernel, Host, is_goodbye, open_host, open_kernel
+from waiting import until
 
 from hermes_protocol.messages import (
     Cancel,
@@ -327,7 +328,7 @@ def test_a_tool_of_the_host_application_is_decided_recorded_and_run_there(host):
 
 def test_end_leaves_no_process_no_socket_and_a_closed_log(host, kernel):
     kernel.ask("terminal", command="sleep 300.5 & sleep 300.5")
-    wait_until(lambda: len(commands_like("300.5")) >= 2)
+    until(lambda: len(commands_like("300.5")) >= 2)
     host.send(control.End())
     assert host.expect(control.Ended).reason == ""
     assert host.wait() == 0
@@ -338,7 +339,7 @@ def test_end_leaves_no_process_no_socket_and_a_closed_log(host, kernel):
 
 def test_a_session_dies_with_its_host(host, kernel):
     kernel.ask("terminal", command="sleep 300.75")
-    wait_until(lambda: commands_like("300.75"))
+    until(lambda: commands_like("300.75"))
     host.channel.shutdown(socket.SHUT_RDWR)
     assert host.wait() == 0
     assert not commands_like("300.75")
@@ -393,7 +394,7 @@ def test_an_unknown_key_is_met_with_silence(host, keys):
             stranger.socket.send_multipart(stranger.connection.send(Hello(versions=(1,))), zmq.NOBLOCK)
         assert stranger.is_silent()
         still_serves(host, kernel)
-    wait_until(lambda: records(host, "peer_refused"))
+    until(lambda: records(host, "peer_refused"))
 
 
 def test_without_curve_nothing_is_heard(host, keys):
@@ -415,7 +416,7 @@ def test_a_restarted_kernels_old_key_and_connection_are_worth_nothing(host):
         old.ask("terminal", command="sleep 300.125")
         with open_kernel(host, host.new_key()) as new:
             new.greet()
-            wait_until(lambda: not commands_like("300.125"))
+            until(lambda: not commands_like("300.125"))
             old.say(Heartbeat())
             assert is_goodbye(old.receive()[0], "session_ended")
             with open_kernel(host, old_keys) as again:
@@ -546,7 +547,7 @@ def test_five_hundred_silent_connections_do_not_keep_others_out(host, keys):
         for _ in range(500):
             peer = socket.socket(socket.AF_UNIX)
             silent.append(peer)
-            wait_until(lambda peer=peer: peer.connect_ex(path) == 0)  # EAGAIN while the backlog is full
+            until(lambda peer=peer: peer.connect_ex(path) == 0)  # EAGAIN while the backlog is full
         silent[0].send(b"GET / HTTP/1.1\r\n\r\n")
         with open_kernel(host, keys) as kernel:
             kernel.greet()
@@ -589,7 +590,7 @@ def cut_link(host: Host, *, after_bytes: int) -> Iterator[str]:
     def carry() -> None:
         kernel, _ = listener.accept()
         with kernel:
-            wait_until(lambda: (host.folder / "bridge").exists())
+            until(lambda: (host.folder / "bridge").exists())
             bridge.connect(host.config.endpoint.removeprefix("ipc://"))
             back = threading.Thread(target=copy, args=(bridge, kernel, 1 << 60))
             back.start()
@@ -657,7 +658,7 @@ def test_an_idle_session_keeps_its_head_without_a_further_call(tmp_path):
         kernel.greet()
         kernel.call("read_file", path="a.txt")
         number = len(audit(host)) - 1
-        wait_until(lambda: read_heads(heads)[-1].seq == number)
+        until(lambda: read_heads(heads)[-1].seq == number)
         host.process.kill()
         host.wait()
         assert verify(host.config.audit_path, heads=heads).kept == number
@@ -692,10 +693,3 @@ def commands_like(text: str) -> list[psutil.Process]:
         if text in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return [process for process in found if process.pid != os.getpid()]
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        threading.Event().wait(0.02)

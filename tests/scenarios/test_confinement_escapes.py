@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -233,13 +233,6 @@ def attack() -> Iterator[Attack]:
         made.end()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        os.sched_yield()
-
-
 # what the cells got ------------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +243,7 @@ def test_a_cell_gets_nothing_by(attack: Attack, name: str) -> None:
 
 def test_no_listener_of_the_host_heard_anything(attack: Attack) -> None:
     assert attack.listeners.heard == []
-    attack.listeners.knock(wait_until)  # or none of them could have
+    attack.listeners.knock()  # or none of them could have
     attack.listeners.heard.clear()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from kernel_machine import Machine
 from notebook_runs import Runner, save
+from waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +38,8 @@ def runner(machine: Machine) -> Runner:
 
 
 def wait_for(path: Path, seconds: float = 60) -> str:
-    deadline = time.monotonic() + seconds
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.01)
-    return path.read_text()
+    text: str = until(lambda: path.exists() and path.read_text(), seconds, otherwise=f"{path} did not appear")
+    return text
 
 
 @pytest.mark.parametrize("moment", range(10))
@@ -129,10 +127,7 @@ def test_a_signal_cancels_keeps_what_is_there_and_ends_everything(
 ) -> None:
     save(runner.folder / "in.ipynb", "1", "import time\nprint('begun', flush=True)\ntime.sleep(600)", "2")
     process = start_executor(kernel)
-    deadline = time.monotonic() + 60
-    while not runner.has_printed("begun\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: runner.has_printed("begun\n"), 60)
     process.send_signal(number)
     result = json.loads(process.communicate(timeout=30)[0])
     assert (result["state"], result["signal"]) == ("cancelled", number)
@@ -149,10 +144,7 @@ def test_a_second_signal_does_not_wait_for_a_stubborn_cell(
     )
     save(runner.folder / "in.ipynb", stubborn)
     process = start_executor()
-    deadline = time.monotonic() + 60
-    while not runner.has_printed("begun\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: runner.has_printed("begun\n"), 60)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     assert json.loads(process.communicate(timeout=GRACE_SECONDS / 2)[0])["state"] == "cancelled"

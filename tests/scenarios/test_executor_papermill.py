@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from notebook_runs import Runner, code, save
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import papermill_io
+from waiting import until
 
 from host_bridge.errors import HostBridgeError
 from host_bridge.executor import NotebookExecutor
@@ -344,11 +344,8 @@ def test_a_signal_on_papermill_keeps_the_running_cells_outputs(
 ) -> None:
     save(runner.folder / "in.ipynb", "1", "import time; print('begun', flush=True); time.sleep(600)", "2")
     process = papermill_command("in.ipynb", "out.ipynb", cwd=runner.folder)
-    deadline = time.monotonic() + 60
-    while not runner.has_printed("begun\n"):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
+    until(lambda: runner.has_printed("begun\n") or process.poll() is not None, 60)
+    assert process.poll() is None, process.communicate()[0]
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode in (code_expected, -number)

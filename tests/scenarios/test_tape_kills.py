@@ -13,11 +13,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kernel_machine import Machine
 from notebook_runs import Runner, save
+from waiting import until
 
 from host_bridge.executor.earlier import describe_unknown, unknown_calls
 from host_bridge.rundirs.records import living_records
@@ -47,14 +47,6 @@ def cells() -> list[str]:
     ]
 
 
-def wait_until(condition: Any) -> Any:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.002)
-    return found
-
-
 def done(log: Path) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
@@ -63,7 +55,7 @@ def kill_one(machine: Machine, executor: subprocess.Popen[bytes], chance: random
     """Wait for a number of calls, and a little more, and kill."""
     log = machine.workspace / "log"
     count = chance.randrange(CALLS)
-    wait_until(lambda: len(done(log)) >= count or executor.poll() is not None)
+    until(lambda: len(done(log)) >= count or executor.poll() is not None, WAIT_SECONDS)
     time.sleep(chance.uniform(0, 0.03))  # the moment is what this is about
     record = next((record for _, record in living_records() if record.host.pid == executor.pid), None)
     process = {

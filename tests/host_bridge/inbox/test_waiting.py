@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from inboxes import asked, no, yes
+from waiting import until
 
 from host_bridge.control import Answer, Asked, Sibling
 from host_bridge.errors import QuestionSettledError
@@ -63,15 +63,7 @@ def inbox(tmp_path: Path) -> Inbox:
 
 
 def wait_for_question(inbox: Inbox, *, known: int = 0) -> Question:
-    return wait_until(lambda: inbox.questions()[known:])[0]
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
-    return found
+    return until(lambda: inbox.questions()[known:])[0]
 
 
 def state(inbox: Inbox) -> list[str]:
@@ -127,7 +119,7 @@ def test_a_call_that_ended_before_its_question_was_asked_leaves_none_open(inbox:
 def test_the_end_of_a_run_takes_back_all_that_is_asked(inbox: Inbox) -> None:
     prompter = InboxPrompter(inbox)
     several = [Asking(prompter, asked(question_id=f"q{number}")) for number in range(3)]
-    wait_until(lambda: len(inbox.questions()) == 3)
+    until(lambda: len(inbox.questions()) == 3)
 
     prompter.close("the run has ended")
 
@@ -210,7 +202,7 @@ def test_a_question_whose_file_is_changed_or_gone_is_a_no(inbox: Inbox) -> None:
     path.write_bytes(path.read_bytes().replace(b"git push origin main", b"git push origin evil"))
     inbox.answer(question.id, yes())
     gone = Asking(prompter, asked(question_id="q2"))
-    other = wait_until(lambda: [one for one in inbox.questions() if one.id != question.id])[0]
+    other = until(lambda: [one for one in inbox.questions() if one.id != question.id])[0]
     (inbox.folder / f"{other.id}.json").unlink()
 
     for asking in (changed, gone):

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from waiting import until
 
 from host_bridge.provisioning import sweep as sweep_module
 from host_bridge.provisioning.sweep import sweep
@@ -90,9 +90,7 @@ def test_a_stray_kernel_goes_with_its_group_and_session(base: Path) -> None:
     kernel = running("sh", "-c", "sleep 600 & sleep 600 & wait")
     try:
         children = Path(f"/proc/{kernel.pid}/task/{kernel.pid}/children")
-        deadline = time.monotonic() + 20
-        while len(children.read_text().split()) < 2:
-            assert time.monotonic() < deadline
+        until(lambda: len(children.read_text().split()) >= 2)
         pids = [int(pid) for pid in children.read_text().split()]
         children_before = [identify(pid) for pid in pids]
         leftover(base, OwnerRecord(dead(), machine_state(), kernel=identify(kernel.pid)))

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from waiting import until
 
 from host_bridge.tools.orphans import OWNER_VARIABLE, end_left_behind
 
@@ -39,9 +39,8 @@ def test_what_a_killed_session_left_can_be_ended_by_its_host() -> None:
     with subprocess.Popen([sys.executable, "-c", SESSION], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
         assert session.stdout is not None
         assert int(session.stdout.readline())
-        deadline = time.monotonic() + 10
-        while len(left := started_by(session.pid)) < 4:
-            assert time.monotonic() < deadline
+        until(lambda: len(started_by(session.pid)) >= 4)
+        left = started_by(session.pid)
         session.kill()
         session.wait()
         assert started_by(session.pid), "there was nothing to end"

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from waiting import until
 
 from host_bridge.errors import (
     BudgetError,
@@ -56,13 +57,6 @@ def process(session: Any, make_context: Any) -> Callable[..., Any]:
     return process
 
 
-def wait_until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 10
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-    return value
-
-
 def test_a_process_outlives_its_call_and_tells_how_it_ended(start: Any, process: Any) -> None:
     key = start("echo one; read line; echo got $line; exit 5")
     assert re.fullmatch(r"bg-[0-9a-f]{16}", key)
@@ -90,7 +84,7 @@ def test_both_streams_are_one_log_in_order(start: Any, process: Any) -> None:
 
 def test_the_log_can_be_followed_by_offset(start: Any, process: Any) -> None:
     key = start("printf 0123456789; read _; printf abc")
-    wait_until(lambda: process("poll", key)["output_bytes"] == 10)
+    until(lambda: process("poll", key)["output_bytes"] == 10)
     value, output = process("log", key, limit=4)
     assert (output, value["offset"], value["next_offset"]) == (b"0123", 0, 4)
     value, output = process("log", key, offset=4)
@@ -118,7 +112,7 @@ def test_only_the_end_of_a_long_log_is_kept_and_the_gap_is_visible(start: Any, p
 
 def test_kill_ends_the_whole_group(start: Any, process: Any, session: Any) -> None:
     key = start("sleep 60 & setsid sleep 61 & echo $! $$ >pids; wait")
-    pids = wait_until(lambda: Path(session.workspace, "pids").exists() and Path(session.workspace, "pids").read_text())
+    pids = until(lambda: Path(session.workspace, "pids").exists() and Path(session.workspace, "pids").read_text())
     state = process("kill", key)
     assert (state["state"], state["exit_code"]) == ("exited", 143)
     assert not any(psutil.pid_exists(int(pid)) for pid in pids.split())
@@ -128,7 +122,7 @@ def test_kill_ends_the_whole_group(start: Any, process: Any, session: Any) -> No
 def test_kill_insists(start: Any, process: Any, session: Any) -> None:
     session.settings["terminal"] = {"grace_seconds": 0.2}
     key = start("trap '' TERM; echo ready; while :; do sleep 1; done")
-    wait_until(lambda: process("poll", key)["output_bytes"])
+    until(lambda: process("poll", key)["output_bytes"])
     assert process("kill", key)["exit_code"] == 137
 
 
@@ -177,7 +171,7 @@ def test_writing_to_a_process_that_ends_meanwhile_is_an_error(start: Any, proces
 def test_a_program_that_wants_a_terminal_gets_one(start: Any, process: Any) -> None:
     key = start('test -t 0 && test -t 1 && read line && echo "got $line"; cat; echo end', pty=True)
     process("submit", key, data="hello")
-    wait_until(lambda: b"got hello" in process("log", key)[1])
+    until(lambda: b"got hello" in process("log", key)[1])
     process("close", key)
     assert process("wait", key)["exit_code"] == 0
     assert process("log", key)[1].endswith(b"end\r\n")
@@ -217,7 +211,7 @@ def test_a_cancelled_call_starts_nothing_that_stays(session: Any, make_context: 
         call.run(context)
     call.close()
     (process,) = session.resources["processes"].all()
-    wait_until(lambda: process.is_over)
+    until(lambda: process.is_over)
     assert process.state()["exit_code"] == 143
 
 
@@ -252,7 +246,7 @@ def test_the_session_ends_them_all(start: Any, process: Any, session: Any) -> No
     session.settings["terminal"] = {"grace_seconds": 0.3}
     for _ in range(3):
         start("trap '' TERM; echo ready; sleep 60; sleep 60")
-    wait_until(lambda: all(state["output_bytes"] for state in process("list")["processes"]))
+    until(lambda: all(state["output_bytes"] for state in process("list")["processes"]))
     pids = [state["pid"] for state in process("list")["processes"]]
     started = time.monotonic()
     session.close()

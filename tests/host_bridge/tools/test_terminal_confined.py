@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import until
 
 from host_bridge.config import state_folder
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, NotConfiguredError
@@ -88,13 +89,6 @@ def processes_with(mark: str) -> list[psutil.Process]:
         for process in psutil.process_iter(["cmdline", "status"])
         if mark in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)  # what is waited for happens in processes that tell nobody
 
 
 class TestFiles:
@@ -419,7 +413,7 @@ class TestTheEnd:
     def test_what_a_command_leaves_behind_ends_with_it(self, run: Run) -> None:
         mark = f"9{os.getpid()}.125"
         assert run(f"setsid -f sleep {mark}; nohup sleep {mark} & true")[0].value["exit_code"] == 0
-        wait_until(lambda: not processes_with(mark), "something outlived its command")
+        until(lambda: not processes_with(mark), otherwise="something outlived its command")
 
     def test_a_background_command_runs_until_it_is_ended(self, run: Run, session: Any, make_context: Any) -> None:
         process = Process()
@@ -431,7 +425,7 @@ class TestTheEnd:
             return process.prepare(asked, session).run(make_context())
 
         ask("submit", data="this")
-        wait_until(lambda: ask("log").bulk["output"] == b"got this\n", "it said nothing")
+        until(lambda: ask("log").bulk["output"] == b"got this\n", otherwise="it said nothing")
         assert ask("poll").value["state"] == "running"
         ask("close")
         assert ask("wait", timeout=10).value["exit_code"] == 0
@@ -440,7 +434,7 @@ class TestTheEnd:
     def test_a_background_command_is_ended_whole(self, run: Run, session: Any, make_context: Any) -> None:
         mark = f"5{os.getpid()}.125"
         output, _ = run(f"trap '' TERM; setsid -f sleep {mark}; while :; do sleep {mark}; done", background=True)
-        wait_until(lambda: len(processes_with(mark)) >= 2, "it did not start")
+        until(lambda: len(processes_with(mark)) >= 2, otherwise="it did not start")
         process = Process()
         asked = process.Arguments("kill", session_id=output.value["session_id"], timeout=10)
         assert process.prepare(asked, session).run(make_context()).value["exit_code"] == 137
@@ -449,7 +443,7 @@ class TestTheEnd:
     def test_the_session_ends_them_all(self, run: Run, session: Any) -> None:
         mark = f"4{os.getpid()}.125"
         run(f"sleep {mark}", background=True)
-        wait_until(lambda: bool(processes_with(mark)), "it did not start")
+        until(lambda: bool(processes_with(mark)), otherwise="it did not start")
         session.close()
         assert not processes_with(mark)
 
