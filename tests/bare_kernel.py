@@ -6,6 +6,7 @@ For tests about the bridge itself: nothing of the kernel-side SDK stands between
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import zmq
 
 from hermes_protocol import Connection, Role
@@ -93,6 +95,15 @@ class Host:
         pair = zmq.curve_keypair()
         self.send(control.KernelStarting(public_key=pair[0].decode()))
         return pair
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file into the workspace."""
+        Path(self.config.workspace, name).write_bytes(content)
+
+    def records(self, kind: str = "") -> list[dict[str, Any]]:
+        """What the audit log has by now, of one kind or of all."""
+        lines = map(json.loads, Path(self.config.audit_path).read_text().splitlines())
+        return [line for line in lines if kind in ("", line["type"])]
 
     def wait(self) -> int:
         """Wait for the process to end by itself."""
@@ -232,3 +243,12 @@ def is_goodbye(message: AnyMessage | None, code: str) -> bool:
 
 def readable(channel: socket.socket, seconds: float) -> bool:
     return bool(select.select([channel], [], [], seconds)[0])
+
+
+def commands_like(text: str) -> list[psutil.Process]:
+    """The processes, but for this one, that have a text in their command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if text in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return [process for process in found if process.pid != os.getpid()]

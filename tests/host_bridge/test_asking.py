@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -41,11 +40,6 @@ def kernel(host):
     with open_kernel(host) as kernel:
         kernel.greet()
         yield kernel
-
-
-def records(host: Host, kind: str) -> list[dict]:
-    lines = map(json.loads, Path(host.config.audit_path).read_text().splitlines())
-    return [line for line in lines if line["type"] == kind]
 
 
 def ask(kernel: BareKernel, command: str, line: int = 0, timeout: float = 15.0) -> int:
@@ -90,8 +84,8 @@ def test_a_question_names_the_place_the_targets_and_the_rule_and_its_answer_is_r
     assert asked.question_id.startswith("test-q")
     answer(host, asked, "once")
     assert codes(kernel, 1) == ["ok"]
-    (answered,) = records(host, "question_answered")
-    (decided,) = records(host, "call_decided")
+    (answered,) = host.records("question_answered")
+    (decided,) = host.records("call_decided")
     assert answered["seq"] < decided["seq"]
     assert (answered["answer"], answered["by"], answered["arguments_digest"]) == ("once", "tester", asked.digest)
     assert (decided["answer"], decided["question_id"], decided["effect"]) == ("once", asked.question_id, "allow")
@@ -117,7 +111,7 @@ def test_a_pattern_is_exact_and_what_is_beyond_it_makes_another_question(host, k
     assert (asked.waiting, asked.siblings) == (1, ())
     answer(host, asked, "no")
     assert codes(kernel, 1) == ["denied"]
-    uses = [record["reason"] for record in records(host, "call_decided") if record["answer"] == "pattern"]
+    uses = [record["reason"] for record in host.records("call_decided") if record["answer"] == "pattern"]
     assert len(uses) == len(set(uses)) == 49
 
 
@@ -143,8 +137,8 @@ def test_the_person_has_the_calls_time_stand_still_and_the_tool_has_what_was_lef
     assert reply.failure.code.value == "timed_out"
     kernel.say(StatusRequest(id=kernel.connection.next_id()))
     used = {budget.name: budget.used for budget in kernel.hear(StatusReply).budgets}
-    assert 1.0 < used["seconds"] < records(host, "call_settled")[0]["duration_seconds"] - 1.9
-    (settled,) = records(host, "call_settled")
+    assert 1.0 < used["seconds"] < host.records("call_settled")[0]["duration_seconds"] - 1.9
+    (settled,) = host.records("call_settled")
     assert settled["duration_seconds"] < 15
 
 
@@ -168,7 +162,7 @@ def test_a_cancelled_call_takes_its_question_back(host, kernel):
     answer(host, asked, "run")
     ask(kernel, "echo hi")
     assert host.expect(control.Asked).question_id != asked.question_id
-    assert records(host, "answer_unused")[0]["question_id"] == asked.question_id
+    assert host.records("answer_unused")[0]["question_id"] == asked.question_id
 
 
 def test_a_question_nobody_answers_expires_by_name():
@@ -178,8 +172,8 @@ def test_a_question_nobody_answers_expires_by_name():
         (reply,) = replies(kernel, 1).values()
         assert reply.failure is not None
         assert "nobody answered within 0.4 s" in reply.failure.message
-        assert records(host, "question_answered")[0]["answer"] == "expired"
-        assert records(host, "call_decided")[0]["answer"] == "expired"
+        assert host.records("question_answered")[0]["answer"] == "expired"
+        assert host.records("call_decided")[0]["answer"] == "expired"
         assert host.expect(control.QuestionOver)
 
 
@@ -194,7 +188,7 @@ def test_what_a_person_allowed_the_notebook_holds_without_them(tmp_path):
         kernel.greet()
         assert kernel.call("terminal", command="echo hi").code == "ok"
         assert kernel.call("terminal", command="echo other").code == "denied"
-        assert records(host, "call_decided")[0]["answer"] == "notebook"
+        assert host.records("call_decided")[0]["answer"] == "notebook"
 
 
 def test_always_writes_a_rule_and_a_rule_that_asks_on_purpose_is_told(tmp_path):

@@ -180,10 +180,6 @@ def session(**budgets: float) -> Iterator[tuple[Host, BareKernel]]:
             yield host, kernel
 
 
-def write(host: Host, name: str, content: bytes) -> None:
-    Path(host.config.workspace, name).write_bytes(content)
-
-
 def budget(kernel: BareKernel, name: str) -> float:
     kernel.say(StatusRequest(id=kernel.connection.next_id()))
     reply: StatusReply = kernel.hear(StatusReply)
@@ -192,7 +188,7 @@ def budget(kernel: BareKernel, name: str) -> float:
 
 def test_fifty_parallel_calls_of_a_kernel_at_the_edge_of_each_budget() -> None:
     with session(calls=90, calls__terminal=20) as (host, kernel):
-        write(host, "a.txt", b"a")
+        host.write("a.txt", b"a")
         asked = [kernel.ask("terminal", command="true") for _ in range(AT_ONCE)]
         asked += [kernel.ask("read_file", path="a.txt") for _ in range(AT_ONCE)]
         codes = {}
@@ -210,7 +206,7 @@ def test_fifty_parallel_calls_of_a_kernel_at_the_edge_of_each_budget() -> None:
 
 def test_a_stream_is_cut_at_the_budget_to_the_byte_and_says_so() -> None:
     with session(bytes=1_500_000) as (host, kernel):
-        write(host, "big.bin", bytes(5_000_000))
+        host.write("big.bin", bytes(5_000_000))
         answer = kernel.call("read_file", path="big.bin", unit="bytes", window_bytes=8 * 2**20)
         assert (answer.code, len(answer.content)) == ("budget_exhausted", 1_500_000)
         assert "1.5e+06 bytes is used up" in answer.reply.failure.message
@@ -226,7 +222,7 @@ def test_a_command_that_writes_without_end_is_ended_by_its_budget(tmp_path: Path
 
 def test_contents_that_fit_no_more_are_held_back_whole() -> None:
     with session(bytes=150) as (host, kernel):
-        write(host, "a.txt", b"a" * 100)
+        host.write("a.txt", b"a" * 100)
         assert kernel.call("read_file", path="a.txt").code == "ok"
         answer = kernel.call("read_file", path="a.txt")
         assert (answer.code, answer.content) == ("budget_exhausted", b"")

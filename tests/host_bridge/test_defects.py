@@ -78,12 +78,11 @@ def test_a_defect_denies_its_call_is_recorded_and_told_to_the_hosts_log_only(bro
                 assert "Error" not in failure.message
             assert kernel.call("write_file", path="after", bulk=("content",), contents=(b"x",)).code == "ok"
         assert not (Path(host.config.workspace) / "acted").exists()
-        records = [json.loads(line) for line in Path(host.config.audit_path).read_text().splitlines()]
-        effects = [record["effect"] for record in records if record["type"] == "call_decided"]
-        outcomes = [record["outcome"] for record in records if record["type"] == "call_settled"]
+        effects = [record["effect"] for record in host.records("call_decided")]
+        outcomes = [record["outcome"] for record in host.records("call_settled")]
         assert effects == ["deny", "deny", "allow", "allow"]
         assert outcomes == ["internal", "ok"]
-        assert PLACE not in json.dumps(records)
+        assert PLACE not in json.dumps(host.records())
         host.send(control.End())
         assert host.wait() == 0
         errors = host.errors()

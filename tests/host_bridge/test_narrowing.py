@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def test_a_call_passes_every_level_or_is_denied_and_recorded(host: Host, kernel:
     assert kernel.call("read_file", path="data/a.txt", narrow=levels).content == b"needle\n"
     answer = kernel.call("read_file", path="other.txt", narrow=levels)
     assert (answer.code, answer.reply.failure.rule_id) == ("denied", "narrow:default")
-    record = json.loads(Path(host.config.audit_path).read_text().splitlines()[-1])
+    record = host.records()[-1]
     assert (record["effect"], record["rule_id"]) == ("deny", "narrow:default")
     assert kernel.call("terminal", command="echo hi", narrow=levels).code == "denied"
     assert kernel.call("read_file", path="other.txt").code == "ok"

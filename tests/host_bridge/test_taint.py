@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,10 +42,6 @@ def status(kernel: BareKernel) -> StatusReply:
     return reply
 
 
-def records(host: Host) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(host.config.audit_path).read_text().splitlines()]
-
-
 def test_what_is_trusted_changes_nothing(host: Host, kernel: BareKernel) -> None:
     for call in (
         {"tool": "read_file", "path": "a.txt"},
@@ -57,7 +52,7 @@ def test_what_is_trusted_changes_nothing(host: Host, kernel: BareKernel) -> None
         assert kernel.call(**call).code == "ok"
     assert (status(kernel).untrusted, status(kernel).untrusted_count) == ("", 0)
     assert write(kernel).code == "ok"
-    assert not any(record["type"] == "session_tainted" for record in records(host))
+    assert not any(record["type"] == "session_tainted" for record in host.records())
 
 
 def test_after_a_file_from_outside_writing_and_running_need_a_person_and_looking_does_not(
@@ -79,7 +74,7 @@ def test_after_a_file_from_outside_writing_and_running_need_a_person_and_looking
 def test_the_record_of_it_stands_before_the_call_is_over(host: Host, kernel: BareKernel) -> None:
     outside = str(host.folder / "outside.log")
     kernel.call("read_file", path=outside)
-    *_, decided, tainted, settled = records(host)
+    *_, decided, tainted, settled = host.records()
     assert [record["type"] for record in (decided, tainted, settled)] == [
         "call_decided",
         "session_tainted",
