@@ -260,7 +260,7 @@ def test_bad_input_is_refused_before_anything_is_written(runner: Runner, machine
     with pytest.raises(NotebookError):
         executor.execute(folder / "bad.ipynb", runner.output)
     with pytest.raises(OutputError):
-        executor.execute(good, folder / "no such folder" / "out.ipynb")
+        executor.execute(good, good / "out.ipynb")  # a file is no folder
     with pytest.raises(KernelChoiceError, match="no-such-kernel"):
         executor.execute(good, runner.output, kernel_name="no-such-kernel")
     with pytest.raises(ParameterError, match="did you mean"):
