@@ -117,4 +117,7 @@ def test_a_flood_can_not_outrun_its_deadline(runner: Runner) -> None:
         runner.folder / "in.ipynb", runner.output, kernel_name="python3", cell_timeout=3, grace_seconds=3
     )
     assert result["state"] == "timed_out"
-    assert float(result["duration_seconds"]) < 40
+    took = (
+        runner.check().cells[0].metadata.papermill.duration
+    )  # the cell's own: a busy machine is slow to start a kernel
+    assert took < 40

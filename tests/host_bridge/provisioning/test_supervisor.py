@@ -48,10 +48,13 @@ class Daemon:
         return self.process.stderr.readline().strip()
 
     def wait_for(self, text: str) -> str:
-        while line := self.next_line():
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
             if text in line:
-                return line
-        raise AssertionError(f"the supervisor never said {text!r}")
+                return line.strip()
+            said.append(line)
+        raise AssertionError(f"the supervisor never said {text!r}, but: {''.join(said)}")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
