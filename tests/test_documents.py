@@ -62,6 +62,29 @@ def test_every_decision_has_a_number_of_its_own() -> None:
         assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
 
 
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, ahead = set(), [CHECKOUT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached and page.exists():
+            reached.add(page)
+            links = re.findall(r"\]\((?!https?:)([^)\s#]+\.md)[^)]*\)", page.read_text())
+            ahead += [(page.parent / link).resolve() for link in links]
+    assert [str(page.relative_to(CHECKOUT)) for page in PAGES if page not in reached] == []
+
+
+def test_the_map_of_the_rooms_names_every_package_and_nothing_that_is_not_there() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    rooms = {
+        f"{path.parent.relative_to(CHECKOUT)}/"
+        for side in ("hermes_runtime", "host_bridge")
+        for path in (CHECKOUT / side).glob("*/__init__.py")
+    }
+    named = set(re.findall(r"`((?:host_bridge|hermes_runtime|hermes_protocol)/[a-z_/.]*)", text))
+    assert rooms - named == set()
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+
+
 def test_links_to_headings_lead_to_them() -> None:
     broken = [f"{page.relative_to(CHECKOUT)}: {link}" for page, link in _links() if not _has_heading(page, link)]
     assert broken == []
