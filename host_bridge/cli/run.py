@@ -214,6 +214,7 @@ def summary(result: Mapping[str, Any]) -> str:
     if result["plan"]:
         effects = result["plan"]["effects"]
         lines += [f"would have {counted(len(effects), 'effect')}", *(indented(plain(effect)) for effect in effects)]
+        lines += [f"not known: {plain(text)}" for text in result["plan"]["unseen"]]
         lines.append(f"plan {plain(result['plan']['file'])} {result['plan']['hash'][:16]}")
     if result["output_path"] not in (None, "-"):
         outcome = "saved" if result["saved"] else "NOT SAVED; this run's end is not in"

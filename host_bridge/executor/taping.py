@@ -162,7 +162,8 @@ class RunTape:
         with TapeReader(path) as reader:
             plan = plan_of(reader.calls(), reader.facts(), self._notebook)
         destination.write([msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"], last=True)
-        self._report.plan = {"file": self._plan, "hash": plan.hash, "effects": [str(effect) for effect in plan.effects]}
+        effects = [str(effect) for effect in plan.effects]
+        self._report.plan = {"file": self._plan, "hash": plan.hash, "effects": effects, "unseen": list(plan.unseen)}
 
     def _put_beside(self) -> None:
         if self._destination is None:

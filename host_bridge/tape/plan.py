@@ -12,6 +12,7 @@ import msgspec
 from host_bridge.errors import CallError, TapeError
 from host_bridge.tape.format import canonical_json, sha256
 from host_bridge.tape.reader import Recorded
+from host_bridge.tape.unseen import unseen
 
 VERSION = 1
 MAX_PLAN_BYTES = 64 * 2**20
@@ -50,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The effects of a run, in the order they were tried.
 
     Attributes:
+        unseen: What could not be seen by trying, for the reader (`host_bridge.tape.unseen`). No part of what is hashed.
         hash: SHA-256 over the inputs and the effects, whatever order threads made them in.
     """
 
@@ -59,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     parameters_digest: str
     workspace: str
     effects: tuple[Effect, ...]
+    unseen: tuple[str, ...] = ()
     hash: str = ""
 
     def computed_hash(self) -> str:
@@ -82,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def plan_of(calls: Iterable[Recorded], facts: dict[str, Any], notebook: str) -> Plan:
     """Make the plan of a run that only tried."""
+    calls = list(calls)
     effects = tuple(
         Effect(
             cell_index=call.row.cell_index,
@@ -100,6 +104,7 @@ def plan_of(calls: Iterable[Recorded], facts: dict[str, Any], notebook: str) -> 
         parameters_digest=str(facts.get("parameters_digest", "")),
         workspace=str(facts.get("workspace", "")),
         effects=effects,
+        unseen=unseen(calls),
     )
     return msgspec.structs.replace(plan, hash=plan.computed_hash())
 

@@ -19,6 +19,7 @@ from host_bridge.policy.model import Access
 from host_bridge.policy.paths import ResolvedPath, is_local, path_error, resolve
 from host_bridge.tools.globs import Glob, GlobError
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
+from host_bridge.tools.overlay import layer_over
 from host_bridge.tools.reach import Reach
 from host_bridge.tools.tree import Entry, Tree
 
@@ -79,7 +80,8 @@ class _Listing(Call):
         """List it."""
         folder = self._resolved.open_folder()
         try:
-            tree = Tree(folder, hidden=self._hidden, check=context.check)
+            layer = layer_over(context.session, self._resolved.relative)
+            tree = Tree(folder, hidden=self._hidden, check=context.check, layer=layer)
             reach = Reach(context, self._resolved)
             entries, is_full = self._collect(tree, reach, context)
         except OSError as error:

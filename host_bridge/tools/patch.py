@@ -335,15 +335,16 @@ def _shown(steps: Sequence[_Step], arguments: Patch.Arguments) -> dict[str, Any]
         return {
             "mode": "replace",
             "path": steps[0].target.canonical,
-            "old_string": _shown_text(arguments.old_string or ""),
-            "new_string": _shown_text(arguments.new_string or ""),
+            "old_string": shown_text(arguments.old_string or ""),
+            "new_string": shown_text(arguments.new_string or ""),
             "replace_all": arguments.replace_all,
         }
     files = [{"action": step.action, "paths": [path.canonical for path in step.paths]} for step in steps]
-    return {"mode": "patch", "files": files, "patch": _shown_text(arguments.patch or "")}
+    return {"mode": "patch", "files": files, "patch": shown_text(arguments.patch or "")}
 
 
-def _shown_text(text: str) -> Any:
+def shown_text(text: str) -> Any:
+    """Give a text as it is shown: whole, or by its digest where it is long."""
     if len(text) <= _MAX_SHOWN_CHARACTERS:
         return text
     content = text.encode()

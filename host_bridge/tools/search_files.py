@@ -28,15 +28,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from host_bridge.errors import CallError, InvalidCallError
+from host_bridge.errors import CallError, InvalidCallError, NotFoundError
 from host_bridge.policy.model import Access
 from host_bridge.policy.paths import ResolvedPath, quoted, resolve
 from host_bridge.tools.children import Child, Children
-from host_bridge.tools.gitignore import read_rules
+from host_bridge.tools.gitignore import FILE_NAME, read_rules
 from host_bridge.tools.globs import Glob, GlobError
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.launching import Launch
 from host_bridge.tools.list_files import MAX_RESULT_BYTES
+from host_bridge.tools.overlay import Overlay, layer_over
 from host_bridge.tools.reach import Reach
 from host_bridge.tools.search_worker import Request
 from host_bridge.tools.settings import read_settings
@@ -108,7 +109,7 @@ class _Searching(Call):
                 root = at_end.enter_context(_folder_of(root, workspace))
             folder = root.open_folder()
             at_end.callback(os.close, folder)
-            request = self._request(root, only, workspace, context)
+            request = self._request(root, only, context)
             launch = Launch(argv=_WORKER, executable=_WORKER[0], folder=root.path, descriptor=folder, input="pipe")
             try:
                 child = Children.of(context.session).start(launch)
@@ -124,8 +125,9 @@ class _Searching(Call):
         """Let go of the folder."""
         self._resolved.close()
 
-    def _request(self, root: ResolvedPath, only: str, workspace: str, context: CallContext) -> Request:
+    def _request(self, root: ResolvedPath, only: str, context: CallContext) -> Request:
         arguments = self._arguments
+        layer = None if only else layer_over(context.session, root.relative)
         return Request(
             pattern=arguments.pattern,
             target=arguments.target,
@@ -137,7 +139,9 @@ class _Searching(Call):
             offset=arguments.offset,
             context=arguments.context,
             gitignore=self._settings.gitignore,
-            above=_rules_above(root, workspace) if self._settings.gitignore and not only else [],
+            above=_rules_above(root, context.session) if self._settings.gitignore and not only else [],
+            layer="" if layer is None else layer.folder,
+            touched=[] if layer is None else sorted(layer.touched),
             max_file_bytes=self._settings.max_file_bytes,
             max_result_bytes=MAX_RESULT_BYTES,
             seconds=context.remaining_seconds() * _SHARE_OF_TIME,
@@ -216,14 +220,30 @@ def _prefix(name: str, only: str) -> str:
     return "" if name == "." else name.rstrip("/") + "/"
 
 
-def _rules_above(root: ResolvedPath, workspace: str) -> list[tuple[str, str]]:
+def _rules_above(root: ResolvedPath, session: Session) -> list[tuple[str, str]]:
     """The rules of the folders between the workspace and the root, outermost first."""
     if not root.relative:
         return []
     names = root.relative.split("/")
     rules = []
     for depth in range(len(names)):
-        with resolve(workspace, "/".join(names[:depth]) or ".") as folder:
-            if folder.descriptor is not None and (text := read_rules(folder.descriptor)):
-                rules.append(("/".join(names[depth:]), text))
+        if text := _rules_in("/".join(names[:depth]), session):
+            rules.append(("/".join(names[depth:]), text))
     return rules
+
+
+def _rules_in(path: str, session: Session) -> str:
+    overlay = Overlay.of(session)
+    layer = None if overlay is None else overlay.layer(path)
+    if layer is not None and (above := layer.folder_of(FILE_NAME)) is not None:
+        try:
+            return read_rules(above)
+        finally:
+            os.close(above)
+    try:
+        with resolve(session.workspace, path or ".") as folder:
+            return "" if folder.descriptor is None else read_rules(folder.descriptor)
+    except NotFoundError:
+        if layer is None:
+            raise
+        return ""  # it was made by a call that was simulated

@@ -26,10 +26,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from host_bridge.tools.gitignore import Ignores
+from host_bridge.tools.gitignore import FILE_NAME, Ignores
 from host_bridge.tools.globs import Glob
 from host_bridge.tools.required_text import required_text
-from host_bridge.tools.tree import Entry, Tree, open_file
+from host_bridge.tools.tree import Entry, Layer, Tree, open_file
 
 MAX_LINE_CHARACTERS = 2000
 MEMORY_BYTES = 2**30
@@ -48,6 +48,8 @@ class Request:
         only: A single file of the working directory to search; empty for all that is in it.
         prefix: Goes before each path in the result.
         above: Rules of the folders above, as `(path of the working directory from there, text of the .gitignore)`.
+        layer: A folder that is seen over the working directory; empty for none.
+        touched: The files of it, with those that are gone.
         seconds: After so long the search ends with what it has.
     """
 
@@ -62,6 +64,8 @@ class Request:
     context: int
     gitignore: bool
     above: list[tuple[str, str]]
+    layer: str
+    touched: list[str]
     max_file_bytes: int
     max_result_bytes: int
     seconds: float
@@ -150,7 +154,9 @@ class Search:
             yield from self._walk(folder)
 
     def _walk(self, folder: int) -> Iterator[Entry]:
-        tree = Tree(folder, hidden=self._name_glob is not None and self._name_glob.wants_hidden, check=self._check)
+        hidden = self._name_glob is not None and self._name_glob.wants_hidden
+        layer = Layer(self._request.layer, frozenset(self._request.touched)) if self._request.layer else None
+        tree = Tree(folder, hidden=hidden, check=self._check, layer=layer)
         ignores = Ignores()
         for inside, text in self._request.above:
             ignores.add_above(inside, text)
@@ -158,7 +164,13 @@ class Search:
         def enters(entry: Entry) -> bool:
             return entry.name != ".git" and not ignores.cover(entry.path, is_folder=True)
 
-        hooks = (ignores.enter, ignores.leave) if self._request.gitignore else ()
+        def enter(folder: int, path: str) -> None:
+            above = None if layer is None else layer.folder_of(f"{path}/{FILE_NAME}" if path else FILE_NAME)
+            ignores.enter(folder if above is None else above, path)
+            if above is not None:
+                os.close(above)
+
+        hooks = (enter, ignores.leave) if self._request.gitignore else ()
         for entry in tree.entries(enters, *hooks):
             self._check()
             if not entry.is_file or not entry.is_nameable:

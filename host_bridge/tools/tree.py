@@ -9,7 +9,7 @@ import dataclasses
 import heapq
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 MAX_DEPTH = 64  # one descriptor for each; a process has about a thousand
 MAX_FOLDER_ENTRIES = 100_000  # kept at once, for sorting
@@ -45,12 +45,38 @@ class Entry:
         return self.name.isascii() or not any("\udc80" <= character <= "\udcff" for character in self.name)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """Files that are seen over those of a folder, and in place of them.
+
+    Attributes:
+        folder: Holds them, each with its path from the root of the walk.
+        touched: Their paths. One that isn't in `folder` is seen nowhere.
+    """
+
+    folder: str
+    touched: Set[str]
+
+    def folder_of(self, path: str) -> int | None:
+        """Open the folder in which a touched file is to be looked for; None if it is another's."""
+        if path not in self.touched:
+            return None
+        return os.open(os.path.join(self.folder, path.rpartition("/")[0]), _ENTER)  # noqa: PTH118
+
+
 @dataclasses.dataclass(slots=True)
 class _Level:
     folder: int
     prefix: str
     entries: Iterator[os.DirEntry[str]]
     depth: int
+    over: int | None = None  # the same folder of the layer, where it is in both
+    laid: Set[str] = frozenset()  # names of the layer's entries
+
+    def close(self) -> None:
+        os.close(self.folder)
+        if self.over is not None:
+            os.close(self.over)
 
 
 class Tree:
@@ -60,13 +86,17 @@ class Tree:
         folder: Where to start; stays the caller's.
         hidden: Whether entries whose name begins with a dot are there.
         check: Called again and again; raises to stop.
+        layer: What is seen over the folder.
 
     Attributes:
         is_cut: Whether something was left out: too deep, too many, or not to be entered.
     """
 
-    def __init__(self, folder: int, *, hidden: bool, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: int, *, hidden: bool, check: Callable[[], None] = lambda: None, layer: Layer | None = None
+    ) -> None:
         self._folder = folder
+        self._layer = layer
         self._hidden = hidden
         self._check = check
         self.is_cut = False
@@ -86,13 +116,15 @@ class Tree:
         """
         levels: list[_Level] = []
         try:
-            levels.append(self._level(os.open(".", _ENTER, dir_fd=self._folder), "", 0))
+            folder = os.open(".", _ENTER, dir_fd=self._folder)
+            over = None if self._layer is None else _opened(self._layer.folder, folder)
+            levels.append(self._level(folder, "", 0, over))
             on_enter(levels[-1].folder, "")
             while levels:
                 level = levels[-1]
                 listed = next(level.entries, None)
                 if listed is None:
-                    os.close(levels.pop().folder)
+                    levels.pop().close()
                     on_leave()
                     continue
                 entry = _entry(level, listed)
@@ -102,31 +134,58 @@ class Tree:
                     on_enter(deeper.folder, entry.path)
         finally:
             for level in levels:
-                os.close(level.folder)
+                level.close()
 
     def _enter(self, level: _Level, entry: Entry) -> _Level | None:
         if level.depth >= MAX_DEPTH:
             self.is_cut = True
             return None
-        try:
-            folder = os.open(entry.name, _ENTER, dir_fd=level.folder)
-        except OSError:  # gone since it was listed, or closed to the host's user
+        over = _opened(entry.name, level.over)
+        folder = _opened(entry.name, level.folder)
+        if folder is None:  # the layer's alone; or gone since it was listed, or closed to the host's user
+            folder, over = over, None
+        if folder is None:
             self.is_cut = True
             return None
-        return self._level(folder, f"{entry.path}/", level.depth + 1)
+        return self._level(folder, f"{entry.path}/", level.depth + 1, over)
 
-    def _level(self, folder: int, prefix: str, depth: int) -> _Level:
+    def _level(self, folder: int, prefix: str, depth: int, over: int | None) -> _Level:
+        level = _Level(folder, prefix, iter(()), depth, over)
         try:
             with os.scandir(folder) as listing:
-                kept = heapq.nsmallest(MAX_FOLDER_ENTRIES, self._seen(listing), key=lambda entry: entry.name)
+                if over is None:
+                    kept = self._first(listing)
+                else:
+                    with os.scandir(over) as layer:
+                        kept = self._first(self._merged(level, listing, layer))
         except BaseException:
-            os.close(folder)
+            level.close()
             raise
         if len(kept) == MAX_FOLDER_ENTRIES:
             self.is_cut = True
-        return _Level(folder, prefix, iter(kept), depth)
+        level.entries = iter(kept)
+        return level
 
-    def _seen(self, listing: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    def _first(self, listing: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+        return heapq.nsmallest(MAX_FOLDER_ENTRIES, self._seen(listing), key=lambda entry: entry.name)
+
+    def _merged(
+        self, level: _Level, listing: Iterable[os.DirEntry[str]], layer: Iterable[os.DirEntry[str]]
+    ) -> Iterator[os.DirEntry[str]]:
+        assert self._layer is not None
+        laid = {entry.name: entry for entry in layer}
+        level.laid = laid.keys()
+        for entry in listing:
+            above = laid.get(entry.name)
+            if above is None:
+                if level.prefix + entry.name not in self._layer.touched:
+                    yield entry
+            elif above.is_dir(follow_symlinks=False) and entry.is_dir(follow_symlinks=False):
+                del laid[entry.name]  # in both: seen as it is, and entered in both
+                yield entry
+        yield from laid.values()
+
+    def _seen(self, listing: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
         for number, entry in enumerate(listing):
             if number % 1024 == 0:
                 self._check()
@@ -139,10 +198,17 @@ def _entry(level: _Level, listed: os.DirEntry[str]) -> Entry:
     return Entry(
         path=level.prefix + shown,
         name=listed.name,
-        folder=level.folder,
+        folder=level.over if level.over is not None and listed.name in level.laid else level.folder,
         is_folder=listed.is_dir(follow_symlinks=False),
         is_file=listed.is_file(follow_symlinks=False),
     )
+
+
+def _opened(name: str, folder: int | None) -> int | None:
+    try:
+        return None if folder is None else os.open(name, _ENTER, dir_fd=folder)
+    except OSError:
+        return None
 
 
 def open_file(entry: Entry) -> int | None:

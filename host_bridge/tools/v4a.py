@@ -19,11 +19,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _BEGIN, _END = "*** Begin Patch", "*** End Patch"
 _UPDATE, _ADD, _DELETE, _MOVE = "*** Update File: ", "*** Add File: ", "*** Delete File: ", "*** Move to: "
 _END_OF_FILE = "*** End of File"
+_CARRIAGE_RETURN = "\r"
 _LINE_NUMBERS = re.compile(r"-\d+(,\d+)? \+\d+(,\d+)? @@")  # of a unified diff; worth nothing here
 
 
@@ -81,6 +82,18 @@ def parse_patch(text: str) -> list[FilePatch]:
     if not files:
         raise PatchError("the patch changes no file")
     return files
+
+
+def with_paths(text: str, rename: Callable[[str], str]) -> str:
+    """Give a patch with other paths: `rename` is asked for each, in the order in which the patch has them."""
+    return "\n".join(_with_path(line, rename) for line in text.split("\n"))
+
+
+def _with_path(line: str, rename: Callable[[str], str]) -> str:
+    for keyword in (_UPDATE, _ADD, _DELETE, _MOVE):
+        if line.startswith(keyword) and (path := line[len(keyword) :].strip()):
+            return f"{keyword}{rename(path)}{_CARRIAGE_RETURN if line.endswith(_CARRIAGE_RETURN) else ''}"
+    return line
 
 
 class _Reader:
