@@ -27,6 +27,14 @@ KINDS = ("timeout", "denied", "provider", "truncated")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; can be given again.")
 @click.option("--cell", type=click.IntRange(min=0), metavar="INDEX", help="Only the calls of this cell.")
 @click.option("--timeout", type=SECONDS, default=300.0, show_default=True, metavar="SECONDS", help="For each replay.")
+@click.option(
+    "--total-timeout",
+    type=SECONDS,
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For all of them; 0 for no limit.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 for cells that crash, too.")
 @json_option
 @debug_option
@@ -42,6 +50,7 @@ def faults_command(
     kinds: tuple[str, ...],
     cell: int | None,
     timeout: float,
+    total_timeout: float,
     strict: bool,
     as_json: bool,
     **_: Any,
@@ -51,22 +60,28 @@ def faults_command(
     Faults are a timeout, a denial, a provider's error (429) and a truncated result. A cell copes (the same results), crashes
     (so nobody can miss it), warns (other results, and something new on standard error), or gives a wrong answer in silence.
 
-    Exits with 1 if an answer was wrong in silence.
+    Each fault has a kernel of its own, as it may leave one in another state: count some seconds for each, four faults for a
+    place, and two replays without any.
+
+    Exits with 1 if an answer was wrong in silence, with 4 if the time for all was over before every fault was tried.
     """
     from host_bridge.executor import NotebookExecutor
     from host_bridge.executor.earlier import tape_of
-    from host_bridge.executor.faults import CRASHES, WRONG, examine
+    from host_bridge.executor.faults import CRASHES, UNTRIED, WRONG, examine
 
     declared = NotebookExecutor().inspect_parameters(notebook)
     parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    counting = _Counting()
     findings = examine(
         notebook,
         tape_of(tape),
         parameters=parameters,
         timeout=timeout or None,
+        total_timeout=total_timeout or None,
         kinds=kinds or KINDS,
         cell=cell,
-        on_finding=lambda found: print_note(f"{_place(found)} {found.kind}: {found.verdict}"),
+        on_start=counting.start,
+        on_finding=counting.tell,
     )
     if as_json:
         print_json([dataclasses.asdict(found) for found in findings])
@@ -76,6 +91,23 @@ def faults_command(
     bad = {WRONG, CRASHES} if strict else {WRONG}
     if any(found.verdict in bad for found in findings):
         raise Exit(ExitCode.FAILED)
+    if any(found.verdict == UNTRIED for found in findings):
+        raise Exit(ExitCode.TIMED_OUT)
+
+
+class _Counting:
+    """Shows how far it is, on standard error."""
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+
+    def start(self, total: int) -> None:
+        self._total = total
+        print_note(f"{counted(total, 'fault')}, each with a kernel of its own; first two replays without any")
+
+    def tell(self, found: Finding) -> None:
+        self._done += 1
+        print_note(f"[{self._done}/{self._total}] {_place(found)} {found.kind}: {found.verdict}")
 
 
 def _place(found: Finding) -> str:
@@ -92,6 +124,6 @@ def _row(found: Finding) -> tuple[str, ...]:
 
 
 def _counts(findings: list[Finding]) -> list[str]:
-    verdicts = ("copes", "warns", "crashes", "wrong")
+    verdicts = ("copes", "warns", "crashes", "wrong", "untried")
     numbers = {verdict: sum(found.verdict == verdict for found in findings) for verdict in verdicts}
     return [counted(len(findings), "fault"), *(f"{number} {verdict}" for verdict, number in numbers.items() if number)]

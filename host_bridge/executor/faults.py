@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import signal
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from host_bridge.runs import index
 from host_bridge.tape.faults import KINDS
 from host_bridge.tape.reader import Recorded, TapeReader
 
-COPES, WARNS, CRASHES, WRONG = "copes", "warns", "crashes", "wrong"
+COPES, WARNS, CRASHES, WRONG, UNTRIED = "copes", "warns", "crashes", "wrong", "untried"
+TOTAL_SECONDS = 3600.0
+MIN_SECONDS = 0.001  # a run can't be given none
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Finding:
 
     Attributes:
         verdict: `copes`: the same results as without it. `crashes`: a cell failed, so it can't be missed. `warns`: other
-            results, and something new on standard error. `wrong`: other results, in silence.
+            results, and something new on standard error. `wrong`: other results, in silence. `untried`: the time was over.
         detail: The failure, or what is otherwise.
     """
 
@@ -54,48 +59,100 @@ def examine(
     *,
     parameters: Mapping[str, Any] | None = None,
     timeout: float | None = 300.0,
+    total_timeout: float | None = TOTAL_SECONDS,
     kinds: Sequence[str] = KINDS,
     cell: int | None = None,
+    on_start: Callable[[int], None] = lambda faults: None,
     on_finding: Callable[[Finding], None] = lambda finding: None,
     **options: Any,
 ) -> list[Finding]:
     """Replay a notebook once for each call site and kind of fault.
 
+    Each replay has a kernel of its own: what a fault does to a kernel (a name that stays undefined, a module half set up, a
+    library that remembers a failure) would show in the next one, and nothing can put a kernel back.
+
     Args:
         notebook: The notebook.
         tape: Of a run of it that succeeded.
         parameters: As that run's.
-        timeout: For each replay.
+        timeout: For each replay; None for no limit.
+        total_timeout: For all of them; None for no limit. Faults that are not tried by then are `untried`.
         kinds: Of faults, among `host_bridge.tape.faults.KINDS`.
         cell: Only the calls of this cell.
+        on_start: Told how many faults there will be.
         on_finding: Told of each as it is found.
         **options: `RunOptions` of the replays.
 
     Raises:
         TapeError: The notebook doesn't succeed with this tape as it is.
+        KeyboardInterrupt, SystemExit: A signal ended it.
     """
     with TapeReader(tape) as reader:
         sites = call_sites(reader.calls(), cell)
+    faults = [
+        TapeFault(cell_index=place, line=line, tool=tool, kind=kind) for place, line, tool in sites for kind in kinds
+    ]
+    on_start(len(faults))
+    clock = _Allowance(timeout, total_timeout)
     with tempfile.TemporaryDirectory(prefix="hermes-faults-") as folder:
 
         def run(fault: TapeFault | None) -> _Results:
             output = Path(folder, "out.ipynb")
             chosen = {**options, "replay": tape, "record_tape": False, "fault": fault}
-            result = NotebookExecutor().execute(notebook, output, parameters, timeout, **chosen)
+            result = NotebookExecutor().execute(notebook, output, parameters, clock.next(), **chosen)
             index.forget(index.find(result["run_id"]))  # a trial is no run that anybody looks for
+            _heed_stop(result)
             return _results(result, output)
 
         base, again = run(None), run(None)
         if base.state != "succeeded":
             raise TapeError(f"the notebook doesn't succeed with this tape, so no fault would show: {base.failure}")
         findings = []
-        for cell_index, line, tool in sites:
-            for kind in kinds:
-                fault = TapeFault(cell_index=cell_index, line=line, tool=tool, kind=kind)
-                verdict, detail = _judge(base, again, run(fault))
-                findings.append(Finding(cell_index, line, tool, kind, verdict, detail))
-                on_finding(findings[-1])
+        for finding in _findings(faults, run, (base, again), clock):
+            findings.append(finding)
+            on_finding(finding)
     return findings
+
+
+def _findings(
+    faults: Iterable[TapeFault],
+    run: Callable[[TapeFault], _Results],
+    bases: tuple[_Results, _Results],
+    clock: _Allowance,
+) -> Iterator[Finding]:
+    for fault in faults:
+        now = None if clock.is_over else run(fault)
+        if now is None or (now.state == "timed_out" and clock.is_over):  # it had less time than it was to have
+            verdict, detail = UNTRIED, "the time for all replays was over"
+        else:
+            verdict, detail = _judge(*bases, now)
+        yield Finding(fault.cell_index, fault.line, fault.tool, fault.kind, verdict, detail)
+
+
+class _Allowance:
+    """The time that replays have, each by itself and all together."""
+
+    def __init__(self, each: float | None, total: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._each = math.inf if each is None else each
+        self._end = math.inf if total is None else clock() + total
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is none left."""
+        return self._clock() >= self._end
+
+    def next(self) -> float | None:
+        """Give what the next replay has, in the form of a run's `timeout`."""
+        seconds = min(self._each, max(self._end - self._clock(), MIN_SECONDS))
+        return None if seconds == math.inf else seconds
+
+
+def _heed_stop(result: Mapping[str, Any]) -> None:
+    if result["state"] == "cancelled":  # one replay was, and all of them were meant
+        if result["signal"] in (None, signal.SIGINT):
+            raise KeyboardInterrupt(result["error"])
+        raise SystemExit(128 + result["signal"])
 
 
 def call_sites(calls: Iterable[Recorded], cell: int | None = None) -> list[tuple[int, int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,19 @@ def test_faults_tell_what_copes_what_crashes_and_what_is_wrong_in_silence(machin
     assert done.returncode == 1, done.stderr
     verdicts = {found["cell_index"]: found["verdict"] for found in json.loads(done.stdout)}
     assert verdicts == {0: "wrong", 1: "copes", 2: "crashes"}
+    told = done.stderr.splitlines()
+    assert told[0].startswith("3 faults, each with a kernel of its own")
+    assert [(line.split()[0], line.split()[-1]) for line in told[1:]] == [
+        ("[1/3]", "wrong"),
+        ("[2/3]", "copes"),
+        ("[3/3]", "crashes"),
+    ]
+
+    with subprocess.Popen(
+        command, cwd=machine.workspace, env={**os.environ, **machine.variables}, stderr=subprocess.PIPE, text=True
+    ) as again:
+        assert again.stderr is not None
+        again.stderr.readline()
+        again.send_signal(signal.SIGINT)
+        assert again.wait(60) == 130  # all of it, not the one replay that went on
+    machine.wait_until_clean()

@@ -8,7 +8,17 @@ import pytest
 from taped_sessions import answers, ask, call, end, session
 
 from host_bridge import control
-from host_bridge.executor.faults import COPES, CRASHES, WARNS, WRONG, _judge, _Results
+from host_bridge.executor.faults import (
+    COPES,
+    CRASHES,
+    UNTRIED,
+    WARNS,
+    WRONG,
+    _Allowance,
+    _findings,
+    _judge,
+    _Results,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +77,26 @@ def test_a_verdict_is_about_results_and_whether_anybody_is_told(now: _Results, v
 
 def test_what_differs_without_a_fault_says_nothing() -> None:
     assert _judge(results(shown="10:00"), results(shown="10:01"), results(shown="10:02"))[0] == COPES
+
+
+def test_what_is_not_tried_in_the_time_for_all_is_said_to_be_untried() -> None:
+    seconds = 0.0
+    clock = _Allowance(300, 10, clock=lambda: seconds)
+    given = []
+
+    def replay(fault: control.TapeFault) -> _Results:
+        nonlocal seconds
+        given.append(clock.next())
+        seconds += 6
+        return results() if seconds <= 10 else results(state="timed_out")
+
+    faults = [control.TapeFault(cell_index=0, line=line, tool="read_file", kind="denied") for line in (1, 2, 3)]
+    found = list(_findings(faults, replay, (results(), results()), clock))
+    assert [one.verdict for one in found] == [COPES, UNTRIED, UNTRIED]
+    assert given == [10, 4]
+
+
+def test_without_a_time_for_all_each_replay_has_its_own() -> None:
+    assert _Allowance(300, None).next() == 300
+    assert _Allowance(None, None).next() is None
+    assert not _Allowance(None, None).is_over
