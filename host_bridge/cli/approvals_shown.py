@@ -41,6 +41,9 @@ def standing(inbox: Inbox, question: Question) -> str:
     if question.state(inbox.now()) is QuestionState.PENDING:
         left = _span(question.expires_at - inbox.now())
         gone = inbox.is_orphaned(question)
+        if gone and question.run is not None and question.run.obstacle:
+            obstacle = one_line(question.run.obstacle)
+            return f"question {question.id}: the process that asked is gone, and no yes can take its run up: {obstacle}"
         waits = "the process that asked is gone; a yes takes its run up again" if gone else "a call waits"
         command = f"hermes-runtime approvals answer {question.id} {'|'.join(ANSWERS)}"
         return f"question {question.id}: {waits}; {left} left\n  {command}"

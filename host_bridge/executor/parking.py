@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -107,10 +108,16 @@ def papermill_questions(launch: LaunchOptions, stop: StopRequest, tell: Callable
     """
     from host_bridge.executor.executor import RunOptions
 
-    facts = RunFacts(
-        run_id=launch.run_id, input_path=launch.notebook, obstacle="papermill ran it; start papermill again"
-    )
+    facts = RunFacts(run_id=launch.run_id, input_path=launch.notebook, obstacle=papermill_obstacle(launch))
     return open_questions(RunOptions(on_waiting=tell), facts, launch.secrets, stop)
+
+
+def papermill_obstacle(launch: LaunchOptions) -> str:
+    """Say why no answer takes a run of papermill's up again, and what does."""
+    again = f"hermes-runtime run {shlex.quote(launch.notebook)} OUTPUT --resume {launch.run_id}"
+    return (
+        f"papermill ran it; go on with it by `{again}` and the same parameters, or start papermill again; it asks anew"
+    )
 
 
 class PatientPrompter:

@@ -63,6 +63,8 @@ def resume_command(inbox: Inbox, question: Question) -> str:
     outcome = question.outcome
     if outcome is None or outcome.answer is None or outcome.answer.answer in NOES or not inbox.is_orphaned(question):
         return ""
+    if question.run is not None and question.run.obstacle:
+        return ""
     return f"hermes-runtime approvals resume {question.id}"
 
 

@@ -13,9 +13,11 @@ from host_bridge.cli import main
 from host_bridge.cli.approvals_shown import ANSWERS
 from host_bridge.control import ANSWERS as ALL_ANSWERS
 from host_bridge.control import Sibling
+from host_bridge.executor.parking import papermill_obstacle
 from host_bridge.inbox.folder import Inbox
 from host_bridge.inbox.owner import this_process
 from host_bridge.inbox.question import Question, RunFacts
+from host_bridge.provisioning.options import LaunchOptions
 from host_bridge.rundirs.processes import ProcessIdentity
 
 
@@ -157,6 +159,24 @@ def test_a_run_that_cannot_be_made_again_says_so_before_the_answer_is_used_up(
     assert (code, out) == (2, "")
     assert told in err
     assert inbox.standing(inbox.get(question.id)) == "orphaned"
+
+
+def test_a_run_that_no_answer_can_take_up_is_shown_with_the_way_there_is(
+    inbox: Inbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = LaunchOptions(notebook="/my work/in.ipynb", run_id="abcd1234")
+    facts = RunFacts(run_id="abcd1234", input_path=launch.notebook, obstacle=papermill_obstacle(launch))
+    question = ask_and_die(inbox, facts)
+
+    shown = run(capsys, "show", question.id)[1]
+    refused = run(capsys, "answer", question.id, "yes")[2]
+
+    for text in (shown, refused):
+        assert "papermill ran it" in text
+        assert "hermes-runtime run '/my work/in.ipynb' OUTPUT --resume abcd1234" in text
+    assert "takes its run up again" not in shown
+    run(capsys, "answer", question.id, "yes", "--no-resume")
+    assert json.loads(run(capsys, "show", question.id, "--json")[1])["resume"] == ""
 
 
 def test_a_shell_completes_the_ids_of_what_waits(
