@@ -89,7 +89,8 @@ def _session_options(function: Decorated) -> Decorated:
 def show_command(as_json: bool, **choices: Any) -> None:
     """Show the rules that a session started here would have."""
     policy = load_session_policy(**choices)
-    rules = [rule for layer in policy.layers for rule in layer.rules if rule.principal in ("", policy.principal)]
+    layers = (*policy.layers, policy.accepted) if policy.accepted else policy.layers
+    rules = [rule for layer in layers for rule in layer.rules if rule.principal in ("", policy.principal)]
     if as_json:
         fields = ("text", "clause", "layer", "key", "principal", "id", "after_untrusted")
         print_json(

@@ -131,8 +131,9 @@ def explain(policy: Policy, request: AccessRequest) -> Explanation:
             steps.append(_step(layer, layer.judge(request.principal, request.tool, resource), resource))
         if policy.accepted is not None:
             accepted = _verdict_of(policy.accepted, policy, request.principal, request.tool, resource)
-            if accepted.effect is Effect.ALLOW:  # it can lift an ask, and nothing else
-                steps.append(_step(policy.accepted, accepted, resource))
+            # It can lift an ask, and nothing else: where it doesn't, it leaves the decision to the others.
+            lifts = accepted if accepted.effect is Effect.ALLOW else None
+            steps.append(_step(policy.accepted, lifts, resource))
         if request.untrusted:
             steps.append(_brake_step(policy, request, resource))
         trails.append(Trail(resource, describe(request.tool, resource), tuple(steps)))

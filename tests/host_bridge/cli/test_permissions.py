@@ -277,6 +277,13 @@ def test_policy_explain_knows_what_was_accepted(capsys: pytest.CaptureFixture[st
     assert told["rule_id"] == "accepted:metadata.hermes.permissions.allow[0]"
     assert told["trails"][0]["steps"][-1]["layer"] == "accepted"
 
+    # Its word is there too where it changes nothing, and its rules are among those in force.
+    assert main([*explain[:3], "rain", *explain[4:]]) == 3
+    step = {"layer": "accepted", "effect": None, "rule_id": "", "rule": ""}
+    assert json.loads(capsys.readouterr().out)["trails"][0]["steps"][-1] == step
+    assert main(["policy", "show", "--notebook", "in.ipynb"]) == 0
+    assert "accepted:metadata.hermes.permissions.allow[0]" in capsys.readouterr().out
+
 
 def test_what_can_not_be_meant_is_neither_accepted_nor_shown_nor_compared(capsys: pytest.CaptureFixture[str]) -> None:
     notebook("in.ipynb", {"budgets": {"cals": 1}})
