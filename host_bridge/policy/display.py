@@ -20,6 +20,17 @@ def escaped(text: str) -> str:
     return "".join(map(_visible, text.replace("\\u{", "\\\\u{")))
 
 
+def as_written(text: str) -> str:
+    """Give text between quotes so that it means the same when it is pasted into a policy file: as a string of TOML.
+
+    Where it has neither `'` nor anything that can't be seen, a shell takes it too.
+    """
+    if text.isprintable() and "'" not in text and "\\u{" not in text:
+        return f"'{text}'"
+    # `escaped` marks what looks like its own sign, so that is spelt here in a way it leaves alone.
+    return '"' + "".join(map(_in_toml, text)).replace("\\\\u{", "\\u005cu{") + '"'
+
+
 def one_line(text: str, limit: int = MAX_LINE_CHARACTERS) -> str:
     """Give text on one line of bounded length; what is left out is counted."""
     shown = escaped(collapsed(text[: 4 * limit]))
@@ -41,3 +52,12 @@ def _short_run(run: re.Match[str]) -> str:
 
 def _visible(character: str) -> str:
     return character if character.isprintable() else f"\\u{{{ord(character):x}}}"
+
+
+def _in_toml(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

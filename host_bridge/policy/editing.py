@@ -25,7 +25,7 @@ import tomlkit.exceptions
 import tomlkit.items
 
 from host_bridge.errors import PolicyError
-from host_bridge.policy.display import escaped
+from host_bridge.policy.display import as_written
 from host_bridge.policy.expectations import run_tests
 from host_bridge.policy.rules import Clause
 from host_bridge.policy.sources import VERSION, check_tools, parse_source, read_text
@@ -135,7 +135,7 @@ def remove_rules(
             edit = edited(text, clause, (), removed=(rule,), principal=principal)
             if not edit.changed:
                 key = f"agents.{principal}.rules.{clause.value}" if principal else f"rules.{clause.value}"
-                problem = f"{path}: {key}: there is no rule {escaped(rule)!r} in it"
+                problem = f"{path}: {key}: there is no rule {as_written(rule)} in it"
                 raise PolicyError(problem, path=str(path), key=key)
             text = edit.text
         edit = Edit(text, text != held.text)

@@ -16,7 +16,7 @@ from collections.abc import Collection
 
 from host_bridge.errors import InvalidCallError, PolicyError
 from host_bridge.policy.assembly import assemble
-from host_bridge.policy.display import escaped, one_line
+from host_bridge.policy.display import as_written, one_line
 from host_bridge.policy.engine import decide
 from host_bridge.policy.layers import Policy
 from host_bridge.policy.model import AccessRequest, Decision, Effect
@@ -60,7 +60,7 @@ def run_tests(source: Source, known_tools: Collection[str] | None = None) -> int
         if decision.effect.name.lower() != test.expect:
             why = f"{decision.reason or 'allowed'} [{decision.rule_id}]"
             raise PolicyError(
-                f"{source.place}: {key}: {escaped(text)!r} should be {test.expect!r} and is "
+                f"{source.place}: {key}: {as_written(text)} should be {test.expect!r} and is "
                 f"{decision.effect.name.lower()!r}: {one_line(why)}",
                 path=source.path,
                 key=key,
@@ -77,7 +77,7 @@ def _call(source: Source, key: str, text: str, known_tools: Collection[str] | No
     match = _CALL.fullmatch(text)
     if match is None:
         problem = (
-            f"{escaped(text)!r} is no call; write a tool and what the call is about: terminal(git push origin main)"
+            f"{as_written(text)} is no call; write a tool and what the call is about: terminal(git push origin main)"
         )
     elif not (problem := unknown_tool(match["tool"], known_tools)):
         return match["tool"], match["subject"]

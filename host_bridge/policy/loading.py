@@ -37,6 +37,7 @@ from msgspec import Meta
 from host_bridge.budgets import check_limits
 from host_bridge.errors import ConfigurationError, PolicyError
 from host_bridge.policy.assembly import assemble
+from host_bridge.policy.display import as_written
 from host_bridge.policy.expectations import run_tests
 from host_bridge.policy.floor import Floor, protecting
 from host_bridge.policy.layers import Layer, Policy, Role
@@ -178,7 +179,9 @@ def narrowing_layer(rules: tuple[str, ...]) -> Layer:
             problem = f"a rule of {len(rule.text)} characters is over the limit of {MAX_NARROWING_CHARACTERS}"
             raise PolicyError(f"{rule.key}: {problem}", key=rule.key)
         if rule.text == EVERY_TOOL:
-            raise PolicyError(f"{rule.key}: {rule.text!r} takes nothing away; name what is still needed", key=rule.key)
+            raise PolicyError(
+                f"{rule.key}: {as_written(rule.text)} takes nothing away; name what is still needed", key=rule.key
+            )
         check_rule(rule, "", NARROWING, may_allow_everything=True)
     return Layer(NARROWING, Role.NARROWING, made)
 

@@ -13,6 +13,7 @@ import dataclasses
 import re
 
 from host_bridge.errors import InvalidCallError
+from host_bridge.policy.display import as_written
 from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import parse_url
 
@@ -48,7 +49,9 @@ def split_methods(pattern: str) -> tuple[frozenset[str] | None, str]:
     named = re.split(r" ?, ?", match["methods"])
     for method in named:
         if method not in METHODS:
-            raise ValueError(f"{pattern!r}: there is no method {method!r}; write {', '.join(METHODS)}, or * for all")
+            raise ValueError(
+                f"{as_written(pattern)}: there is no method {as_written(method)}; write {', '.join(METHODS)}, or * for all"
+            )
     return frozenset(named), rest
 
 

@@ -19,7 +19,7 @@ import functools
 import re
 import unicodedata
 
-from host_bridge.policy.display import escaped
+from host_bridge.policy.display import as_written
 from host_bridge.policy.methods import METHOD_TOOLS, names_methods
 
 _RULE = re.compile(r"(?P<tool>\*|[a-z][a-z0-9_]{0,63})(?:\((?P<pattern>.*)\))?", re.DOTALL)
@@ -85,15 +85,17 @@ def parse_rule(text: str) -> ParsedRule:
     if len(text) > MAX_RULE_CHARACTERS:
         raise PatternError(f"a rule of {len(text)} characters is over the limit of {MAX_RULE_CHARACTERS}")
     if not text.isprintable():
-        raise PatternError(f"the rule {escaped(text)} has invisible characters; remove them")
+        raise PatternError(f"the rule {as_written(text)} has invisible characters; remove them")
     match = _RULE.fullmatch(text)
     if match is None:
-        raise PatternError(f"{text!r} is no rule; write a tool's name, or a name and a pattern: read_file(./data/**)")
+        raise PatternError(
+            f"{as_written(text)} is no rule; write a tool's name, or a name and a pattern: read_file(./data/**)"
+        )
     tool, pattern = match["tool"], match["pattern"]
     if pattern is None:
         return ParsedRule(tool, None)
     if not pattern.strip():
-        raise PatternError(f"{text!r}: the pattern is empty; leave out the parentheses to mean every call")
+        raise PatternError(f"{as_written(text)}: the pattern is empty; leave out the parentheses to mean every call")
     return ParsedRule(tool, pattern, kinds_of(tool, pattern))
 
 
@@ -105,7 +107,7 @@ def kinds_of(tool: str, pattern: str) -> tuple[Kind, ...]:
     """
     known = KINDS_BY_TOOL.get(tool)
     if known is Kind.URL and tool not in METHOD_TOOLS and names_methods(pattern):
-        raise PatternError(f"{tool}({pattern}): calls of {tool} have no method; leave it out")
+        raise PatternError(f"{as_written(f'{tool}({pattern})')}: calls of {tool} have no method; leave it out")
     if known is not None:
         return (known,)
     if pattern.startswith(("domain:", "url:")) or names_methods(pattern):
@@ -152,18 +154,20 @@ def parse_path(pattern: str) -> PathPattern:
         PatternError: It isn't one.
     """
     if pattern.startswith("~"):
-        raise PatternError(f"{pattern!r}: write the absolute path instead of ~")
+        raise PatternError(f"{as_written(pattern)}: write the absolute path instead of ~")
     if pattern == "/":
         return PathPattern("", "(?:/.*)?", "", is_absolute=True, names=())
     absolute = pattern.startswith("/")
     names = _split_path(pattern.removeprefix("/").removeprefix("./") if pattern not in (".", "./") else "")
     if names and not names[-1]:
-        raise PatternError(f"{pattern!r}: end it with /** to mean what is in the folder")
+        raise PatternError(f"{as_written(pattern)}: end it with /** to mean what is in the folder")
     for name in names:
         if name in ("", ".", ".."):
-            raise PatternError(f"{pattern!r}: paths are compared without empty, '.' and '..' parts; write it plainly")
+            raise PatternError(
+                f"{as_written(pattern)}: paths are compared without empty, '.' and '..' parts; write it plainly"
+            )
         if "**" in name and name != "**":
-            raise PatternError(f"{pattern!r}: ** stands for whole folders; write it alone between slashes")
+            raise PatternError(f"{as_written(pattern)}: ** stands for whole folders; write it alone between slashes")
     anchor = "" if absolute else r"\."
     pieces = [_pieces(name) for name in names]
     narrow = anchor + _path_regex(pieces)
@@ -191,7 +195,9 @@ def _pieces(name: str) -> Pieces:
             pieces += [literal, None] if literal else [None]
             literal = ""
         elif character in "?[]{}":
-            raise PatternError(f"{name!r}: only * and ** are wildcards; write \\{character} for the character itself")
+            raise PatternError(
+                f"{as_written(name)}: only * and ** are wildcards; write \\{character} for the character itself"
+            )
         else:
             literal += character
     return [*pieces, literal] if literal or not pieces else pieces

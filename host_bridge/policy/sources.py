@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from host_bridge.errors import PolicyError
-from host_bridge.policy.display import escaped, one_line
+from host_bridge.policy.display import MAX_LINE_CHARACTERS, as_written, escaped, one_line
 from host_bridge.policy.matching import Matcher
 from host_bridge.policy.patterns import EVERY_TOOL, KINDS_BY_TOOL, PatternError, parse_rule
 from host_bridge.policy.rules import Clause, Rule
@@ -135,10 +135,8 @@ def read_profile(profile: str) -> Source:
         PolicyError: There is none of that name.
     """
     if profile not in PROFILES:
-        raise PolicyError(
-            f"there is no profile {one_line(profile)!r}{suggestion(profile, PROFILES)}; there are: {', '.join(PROFILES)}",
-            key="profile",
-        )
+        named, near = as_written(profile[:MAX_LINE_CHARACTERS]), suggestion(profile, PROFILES)
+        raise PolicyError(f"there is no profile {named}{near}; there are: {', '.join(PROFILES)}", key="profile")
     text = (Path(__file__).parent / "profiles" / f"{profile}.toml").read_text("utf-8")
     return parse_source(f"profile {profile}", "", text, may_allow_everything=True)
 
@@ -218,7 +216,7 @@ def parse_source(
     for name, fields in file.agents.items():
         if not _PRINCIPAL.fullmatch(name):
             raise PolicyError(
-                f"{place}: agents: {escaped(name)!r} is no name of an agent; write it without blanks",
+                f"{place}: agents: {as_written(name)} is no name of an agent; write it without blanks",
                 path=path,
                 key="agents",
             )
@@ -309,7 +307,9 @@ def check_rule(rule: Rule, path: str, place: str, *, may_allow_everything: bool 
     try:
         tool = parse_rule(rule.text).tool
         if tool == EVERY_TOOL and rule.clause is Clause.ALLOW and not may_allow_everything:
-            raise PatternError(f'{rule.text!r} would allow every tool; name the tools, or use profile = "full"')
+            raise PatternError(
+                f'{as_written(rule.text)} would allow every tool; name the tools, or use profile = "full"'
+            )
         if rule.after_untrusted and rule.clause is not Clause.ALLOW:
             raise PatternError(f"allow_after_untrusted is for rules that allow; this list is {rule.clause.value!r}")
         if rule.after_untrusted and rule.layer in CONSTRAINING_LAYERS:
@@ -336,4 +336,4 @@ def unknown_tool(tool: str, known_tools: Collection[str] | None) -> str:
     # Profiles name the built-in tools, whether or not a host has them all.
     if known_tools is None or tool in known_tools or tool in KINDS_BY_TOOL or tool in ("process", EVERY_TOOL):
         return ""
-    return f"there is no tool {tool!r}{suggestion(tool, {*known_tools, *KINDS_BY_TOOL})}"
+    return f"there is no tool {as_written(tool)}{suggestion(tool, {*known_tools, *KINDS_BY_TOOL})}"

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from urllib.parse import unquote
 
+from host_bridge.policy.display import as_written
 from host_bridge.policy.methods import LOOKING, split_methods
 from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
@@ -105,11 +106,11 @@ def parse_url_pattern(pattern: str) -> UrlPattern:
     match = _URL.fullmatch(place.removeprefix("url:")) if place.startswith("url:") else None
     if match is None:
         raise PatternError(
-            f"{pattern!r}: write domain:example.org, domain:*.example.org or url:https://example.org/path/**"
+            f"{as_written(pattern)}: write domain:example.org, domain:*.example.org or url:https://example.org/path/**"
         )
     host = _host(match["host"], pattern)
     if match["scheme"] not in DEFAULT_PORTS and not match["port"]:
-        raise PatternError(f"{pattern!r}: name the port, since {match['scheme']} has none that is known here")
+        raise PatternError(f"{as_written(pattern)}: name the port, since {match['scheme']} has none that is known here")
     return UrlPattern(host, match["scheme"], int(match["port"] or 0), _path(match["path"] or "/", pattern), methods)
 
 
@@ -117,18 +118,18 @@ def _host(text: str, pattern: str) -> str:
     host = text.lower().removesuffix(".")
     if not _HOST.fullmatch(host):
         raise PatternError(
-            f"{pattern!r}: {text!r} is no host name; write it in ASCII (xn--…), with * only as the first label, alone or "
-            "before a dot"
+            f"{as_written(pattern)}: {as_written(text)} is no host name; write it in ASCII (xn--…), with * only as the "
+            "first label, alone or before a dot"
         )
     return host.strip("[]")
 
 
 def _path(text: str, pattern: str) -> re.Pattern[str]:
     if ".." in text.split("/") or "\\" in text:
-        raise PatternError(f"{pattern!r}: write the path plainly, without '..' and backslashes")
+        raise PatternError(f"{as_written(pattern)}: write the path plainly, without '..' and backslashes")
     parts = re.split(r"(\*\*+|\*)", text)
     if len(parts) // 2 > MAX_WILDCARDS:
-        raise PatternError(f"{pattern!r}: more than {MAX_WILDCARDS} wildcards in one path; leave some out")
+        raise PatternError(f"{as_written(pattern)}: more than {MAX_WILDCARDS} wildcards in one path; leave some out")
     regexes = ("[^/?]*" if part == "*" else ".*" if part.startswith("**") else re.escape(part) for part in parts)
     return re.compile("".join(regexes), re.DOTALL)
 

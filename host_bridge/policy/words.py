@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from host_bridge.policy.display import as_written
 from host_bridge.policy.hazards import Hazards, find_hazards, runs_its_arguments
 from host_bridge.policy.patterns import PatternError, Pieces, fold, glob_regex
 
@@ -148,14 +149,14 @@ def check_allowable(pattern: CommandPattern, text: str) -> None:
     """
     first = pattern.words[0].literal
     if first is None:
-        raise PatternError(f"{text!r}: name the command; to allow every command line write: terminal")
+        raise PatternError(f"{as_written(text)}: name the command; to allow every command line write: terminal")
     if pattern.is_literal:
         return
     spelt_out = itertools.takewhile(lambda literal: literal is not None, (word.literal for word in pattern.words))
     if find_hazards([literal for literal in spelt_out if literal is not None]).whole:
         raise PatternError(
-            f"{text!r}: {first} runs what its arguments say, so a wildcard here would allow everything; spell out the whole "
-            "command (or, for an interpreter, the script before the wildcard), or write: terminal"
+            f"{as_written(text)}: {first} runs what its arguments say, so a wildcard here would allow everything; spell out "
+            "the whole command (or, for an interpreter, the script before the wildcard), or write: terminal"
         )
 
 
@@ -182,13 +183,13 @@ def _tokens(pattern: str) -> list[Pieces]:
             current += ["", next(characters, "\\")]
         elif character in _QUOTE_TO_MEAN:
             raise PatternError(
-                f"{pattern!r}: quote {character} to mean the character; a rule is about one simple command, and only * and # "
-                "are wildcards"
+                f"{as_written(pattern)}: quote {character} to mean the character; a rule is about one simple command, and only "
+                "* and # are wildcards"
             )
         else:
             current.append(None if character == "*" else character)
     if quote:
-        raise PatternError(f"{pattern!r}: a {quote} is not closed")
+        raise PatternError(f"{as_written(pattern)}: a {quote} is not closed")
     return [*tokens, current] if current else tokens
 
 
