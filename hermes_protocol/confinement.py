@@ -14,6 +14,9 @@ CONFINEMENT_VARIABLE = "HERMES_RUNTIME_CONFINEMENT"
 """Tells a kernel how whoever starts it has confined it: `bubblewrap` or `landlock`, which the kernel checks; or `none`, which
 declares that it shall run unconfined. Anything else, and nothing at all, has the kernel confine itself."""
 
+SELF_PREFIX = "hermes-self-"
+"""How the folder begins that a kernel has as its home when it confines itself. It holds a lock on it while it lives."""
+
 Access = Literal["list", "read", "execute", "write", "device", "terminal", "socket_folder"]
 """What Landlock leaves possible at a path.
 

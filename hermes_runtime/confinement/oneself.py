@@ -12,6 +12,7 @@ variables that may be seen and a plan: so that what was in the environment is in
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import fnmatch
 import json
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hermes_protocol import landlock_only
-from hermes_protocol.confinement import CONFINEMENT_VARIABLE, encode_plan
+from hermes_protocol.confinement import CONFINEMENT_VARIABLE, SELF_PREFIX, encode_plan
 from hermes_protocol.protected_names import FILES, FOLDERS, ONLY_IF_THERE
 from hermes_runtime import _settings
 from hermes_runtime.confinement import landlock
@@ -35,7 +36,6 @@ from hermes_runtime.confinement.applying import ConfinementError, is_confined
 
 EXIT_NOT_CONFINED = 78  # sysexits' EX_CONFIG
 CLAIMS = ("bubblewrap", "landlock", "self")
-PREFIX = "hermes-self-"
 MODULE = "hermes_runtime.kernel"
 
 KEPT_VARIABLES = (
@@ -70,6 +70,8 @@ def ensure_confined(arguments: Sequence[str]) -> None:
             raise ConfinementError(
                 f"{CONFINEMENT_VARIABLE} says {claim}, and the system says that this process is not confined. {_DECLARE}"
             )
+        else:
+            _empty_at_exit(os.environ.get("TMPDIR", ""))
     except (OSError, ValueError, ConfinementError) as error:
         print(f"hermes_runtime.kernel: {error}", file=sys.stderr)
         raise SystemExit(EXIT_NOT_CONFINED) from None
@@ -156,13 +158,33 @@ def _check_names(workspace: str) -> None:
 def _private_folder() -> str:
     """Make a folder for the kernel's home; remove those of kernels that have ended, which can't do it themselves."""
     base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{PREFIX}*"):
+    for left in base.glob(f"{SELF_PREFIX}*"):
         _remove_if_left(left)
-    path = os.path.realpath(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    os.set_inheritable(lock, True)  # held by the kernel for as long as it lives
-    return path
+    while True:
+        path = os.path.realpath(tempfile.mkdtemp(prefix=SELF_PREFIX, dir=base))
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if Path(path).is_dir():  # before it was locked, another start may have taken it for one that was left
+            os.set_inheritable(lock, True)  # held by the kernel for as long as it lives
+            return path
+        os.close(lock)
+
+
+def _empty_at_exit(folder: str) -> None:
+    """Have nothing left in the kernel's own folder when it ends in order.
+
+    The folder itself stays until the next start of any kernel: to remove it takes a right to the folder it lies in, with which
+    a cell could remove others' there.
+    """
+    if not Path(folder).name.startswith(SELF_PREFIX):
+        return  # another way to be confined
+    kernel = os.getpid()
+
+    def empty() -> None:
+        if os.getpid() == kernel:  # a cell's child that ends has nothing to clean up
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(empty)
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -25,6 +25,7 @@ from host_bridge.rundirs.records import (
     open_folder,
     read_record,
     run_folders,
+    self_folders,
     take_lock,
 )
 from host_bridge.rundirs.rundir import OwnerRecord, remove_tree
@@ -59,10 +60,25 @@ def sweep() -> SweepReport:
         if pids is not None:
             removed.append(path)
             killed += pids
+    removed += filter(_removed_if_left, self_folders())
     if removed:
         _log.info("removed what a crashed host left: %s; ended processes: %s", removed, killed or "none")
     remove_abandoned()
     return SweepReport(tuple(removed), tuple(killed))
+
+
+def _removed_if_left(path: str) -> bool:
+    """Remove the home of a kernel that confined itself, and so couldn't do it at its end; False if it was left alone."""
+    descriptor = open_folder(path)
+    if descriptor is None:
+        return False
+    try:
+        if not take_lock(descriptor):
+            return False
+        remove_tree(path)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _sweep_one(path: str) -> list[int] | None:

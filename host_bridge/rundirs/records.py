@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from hermes_protocol.confinement import SELF_PREFIX
 from host_bridge.rundirs.processes import is_running, machine_state
 from host_bridge.rundirs.rundir import PREFIX, RECORD_NAME, OwnerRecord, bases
 
@@ -20,9 +21,18 @@ _log = logging.getLogger(__name__)
 
 def run_folders() -> Iterator[str]:
     """Give every folder that may be a run directory."""
+    return _folders(_is_ours)
+
+
+def self_folders() -> Iterator[str]:
+    """Give every folder that may be the home of a kernel that confined itself."""
+    return _folders(lambda name: name.startswith(SELF_PREFIX))
+
+
+def _folders(is_meant: Callable[[str], bool]) -> Iterator[str]:
     for base in bases():
         try:
-            names = [entry.path for entry in os.scandir(base) if _is_ours(entry.name)]
+            names = [entry.path for entry in os.scandir(base) if is_meant(entry.name)]
         except OSError as error:
             _log.warning("can't look for run directories in %s: %s", base, error.strerror)
             continue

@@ -19,9 +19,11 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
-from hermes_protocol.confinement import CONFINEMENT_VARIABLE
+from hermes_protocol.confinement import CONFINEMENT_VARIABLE, SELF_PREFIX
 from hermes_runtime.confinement import landlock
-from hermes_runtime.confinement.oneself import EXIT_NOT_CONFINED, PREFIX
+from hermes_runtime.confinement.oneself import EXIT_NOT_CONFINED
+from host_bridge.provisioning.sweep import sweep
+from host_bridge.rundirs import records
 
 SECONDS = 60.0
 ARGV = [sys.executable, "-P", "-m", "hermes_runtime.kernel", "-f", "{connection_file}"]
@@ -143,7 +145,39 @@ def test_it_is_interrupted_and_restarted(kernel: Started, place: Path) -> None:
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=SECONDS)
     assert "Seccomp:\t2" in kernel.run("print(open('/proc/self/status').read())")
-    assert len(list((place / "tmp").glob(f"{PREFIX}*"))) == 1  # the first one's folder went with the second's start
+    assert (
+        len(list((place / "tmp").glob(f"{SELF_PREFIX}*"))) == 1
+    )  # the first one's folder went with the second's start
+
+
+def test_its_own_folder_is_emptied_at_its_end_and_removed_at_the_next_start_of_any_kernel(
+    kernel: Started, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "bases", lambda: iter([str(place / "tmp")]))
+    [folder] = (place / "tmp").glob(f"{SELF_PREFIX}*")
+    kernel.run("import os, tempfile; open(tempfile.mkdtemp() + '/left', 'w').close()")
+    assert len(list(folder.iterdir())) > 1
+    assert sweep().removed == ()
+
+    kernel.client.shutdown()
+    kernel.manager.provisioner.process.wait(SECONDS)  # type: ignore[union-attr, attr-defined]
+
+    assert list(folder.iterdir()) == []
+    assert sweep().removed == (str(folder),)
+    assert not folder.exists()
+
+
+def test_a_child_of_a_cell_that_ends_empties_nothing(place: Path) -> None:
+    folder = place / "tmp" / f"{SELF_PREFIX}x"
+    folder.mkdir()
+    (folder / "file").touch()
+    code = (
+        "import os, sys; from hermes_runtime.confinement.oneself import _empty_at_exit; _empty_at_exit(sys.argv[1])\n"
+        "if child := os.fork(): os.waitpid(child, 0); print(os.listdir(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert done.stdout == "['file']\n"
+    assert not folder.exists()
 
 
 # refusals --------------------------------------------------------------------------------------------------------------
