@@ -262,13 +262,14 @@ class Dispatcher:
         Raises:
             RecordError: That can't be recorded, so it isn't given.
         """
-        source, call.untrusted = call.untrusted, ""
-        if self._session.taint.note(source):
-            self._append(SessionTainted(call_id=call.call_id, tool=call.request.tool, source=source))
+        record = SessionTainted(call_id=call.call_id, tool=call.request.tool, source=call.untrusted)
+        self._session.taint.note(call.untrusted, lambda: self._append(record))
+        call.untrusted = ""  # last: who goes on after an error comes here again
 
     def _hand_over_error(self, call: RunningCall, tool: Tool, error: Exception, acted: bool) -> Exception:
         """Give the error to reply with. The words of a tool that speaks for others are theirs, so they count as content."""
-        if acted and tool.gives_untrusted and call.untrusted and isinstance(error, CallError):
+        is_theirs = isinstance(error, CallError) and not isinstance(error, RecordError)
+        if acted and tool.gives_untrusted and call.untrusted and is_theirs:
             try:
                 self._note_untrusted(call)
             except RecordError as unrecorded:

@@ -8,6 +8,7 @@ doesn't, since what it read may lie in a file by now.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class Taint:
@@ -21,12 +22,20 @@ class Taint:
     def __init__(self) -> None:
         self.source = ""
         self.count = 0
+        self._is_recorded = False
         self._lock = threading.Lock()
 
-    def note(self, source: str) -> bool:
-        """Count one more call that gives such content. Gives whether it is the first."""
+    def note(self, source: str, record: Callable[[], None]) -> None:
+        """Count one more call that is about to give such content.
+
+        Args:
+            source: Where that comes from.
+            record: Writes down that the session is given such content: done for the first, before it is given. If it raises,
+                nothing may be given; the session is braked already, and the next call is the first.
+        """
         with self._lock:
+            if not self._is_recorded:
+                self.source = source
+                record()
+                self._is_recorded = True
             self.count += 1
-            is_first = not self.source
-            self.source = self.source or source
-            return is_first
