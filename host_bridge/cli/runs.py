@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
-from host_bridge.cli.options import debug_option, json_option
+from host_bridge.cli.options import FILE, debug_option, json_option
 from host_bridge.cli.output import counted, indented, plain, print_json, print_note, short, table
 
 if TYPE_CHECKING:
@@ -46,15 +47,33 @@ def list_command(state: str | None, limit: int, as_json: bool) -> None:
 @runs_command.command("show")
 @click.argument("run")
 @click.option("--denied", is_flag=True, help="Only denied calls.")
+@click.option(
+    "--html",
+    "html_path",
+    type=FILE,
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write a page of the run, by default run-ID.html here; - for stdout.",
+)
 @json_option
 @debug_option
-def show_command(run: str, denied: bool, as_json: bool) -> None:
-    """Show RUN (an id or its beginning, `last`, an output notebook, a tape): its cells and its calls."""
+def show_command(run: str, denied: bool, html_path: str | None, as_json: bool) -> None:
+    """Show RUN (an id or its beginning, `last`, an output notebook, a tape): its cells and its calls.
+
+    The page is one file without scripts: the cells on a line of time, their calls, what was asked and answered, what was
+    written. It holds what the tape holds of that, so only you can read it.
+    """
     from host_bridge.errors import TapeError
     from host_bridge.runs.index import find
     from host_bridge.tape.reader import TapeReader
 
     entry = find(run)
+    if html_path is not None:
+        if as_json or denied:
+            raise click.UsageError("--html is the whole run as a page: leave out --json and --denied")
+        _write_page(entry, html_path or f"run-{entry.run_id[:8]}.html")
+        return
     calls: list[Recorded] = []
     facts: dict[str, Any] = {}
     note = "" if entry.tape else entry.without_tape
@@ -136,6 +155,22 @@ def undo_command(run: str, cell: int | None, dry_run: bool, as_json: bool) -> No
             click.echo("nothing was done (--dry-run)")
     if any(one.outcome == REFUSED for one in undone):
         raise Exit(ExitCode.FAILED)
+
+
+def _write_page(entry: RunEntry, path: str) -> None:
+    from host_bridge.executor.run_page import run_page
+    from host_bridge.executor.run_story import story_of
+
+    text = run_page(story_of(entry))
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    # Arguments and files' contents are in it, as on the tape.
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+    click.echo(f"saved {plain(path)}")
 
 
 def _check_root(entry: RunEntry, root: str) -> None:

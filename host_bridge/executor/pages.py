@@ -25,6 +25,7 @@ COLOURS: Mapping[str, Mapping[str, str]] = {
         "good": "#1a6e34",
         "bad": "#b3201a",
         "wait": "#7a5200",
+        "amber": "#b07500",
     },
     "dark": {
         "back": "#15181c",
@@ -41,6 +42,7 @@ COLOURS: Mapping[str, Mapping[str, str]] = {
         "good": "#6fd08c",
         "bad": "#ff9389",
         "wait": "#e3b341",
+        "amber": "#e3b341",
     },
 }
 """What a page is drawn in. Text on each of its grounds has a contrast of 4.5 : 1 or more (WCAG AA), which a test computes."""

@@ -51,6 +51,12 @@ def test_text_stands_out_from_its_ground(scheme: str, ground: str) -> None:
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, contrast(colours[text], colours[ground]))
 
 
+@pytest.mark.parametrize("scheme", COLOURS)
+def test_bars_stand_out_from_their_rail(scheme: str) -> None:
+    for drawn in ("good", "bad", "amber", "link", "dim"):
+        assert contrast(COLOURS[scheme][drawn], COLOURS[scheme]["soft"]) >= 3, drawn
+
+
 def test_both_schemes_have_the_same_colours_and_every_one_that_is_used() -> None:
     assert set(COLOURS["light"]) == set(COLOURS["dark"])
     assert set(re.findall(r"var\(--([a-z-]+)\)", page("x", ()))) <= set(COLOURS["light"])
