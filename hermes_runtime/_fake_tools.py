@@ -19,10 +19,14 @@ class Reply:
     """A result as it travels: plain data, and bytes by field name.
 
     For tools whose result has bytes, or to give exactly what the real tool would give.
+
+    Attributes:
+        files: What the call leaves in the fake workspace, by path.
     """
 
     value: Any = None
     bulk: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +211,11 @@ def _answer(call: Any, value: Any) -> Reply:
         "size_bytes": len(content),
         "truncated": False,
     }
+    facts |= {"redirects": 0, "history": [], "duration_seconds": 0.0}
+    path = call.arguments.get("save_to")
+    if path is not None and 200 <= answer.status < 300:
+        facts |= {"returned_bytes": 0, "saved_to": path, "saved_bytes": len(content)}
+        return Reply(facts, {"content": b""}, {path: content})
     most = call.arguments.get("max_bytes")
     if most is not None and len(content) > most:
         content = content[:most]

@@ -338,6 +338,7 @@ class FakeHost:
             failure = _failure(ToolFailedError(f"the fake {call.tool} raised {type(error).__name__}: {error}"))
             self._post(call._peer, ToolReply(id=call._id, failure=failure))
         else:
+            self._files.contents.update(reply.files)
             message = ToolReply(id=call._id, result=reply.value, bulk=tuple(reply.bulk))
             self._post(call._peer, message, list(reply.bulk.values()))
 

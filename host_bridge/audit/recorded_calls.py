@@ -129,6 +129,8 @@ def _resources(tool: str, kind: Kind, arguments: Mapping[str, Any], workspace: s
             try:
                 if tool in METHOD_TOOLS:
                     yield request_to(_kept(arguments.get("method")), _kept(arguments.get("url")))
+                    if "save_to" in arguments:
+                        yield path_resource(_kept(arguments["save_to"]), Access.WRITE, workspace)
                 else:
                     yield from (parse_url(_kept(url)) for url in _listed(arguments.get("urls")))
             except InvalidCallError as error:

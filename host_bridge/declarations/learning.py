@@ -21,7 +21,7 @@ from typing import Any
 
 from host_bridge.policy.floor import is_secret
 from host_bridge.policy.matching import Matcher
-from host_bridge.policy.methods import shown_method, with_method
+from host_bridge.policy.methods import judged_as, shown_method, with_method
 from host_bridge.policy.model import CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS, bracketed
 from host_bridge.policy.patterns import PatternError
@@ -152,15 +152,15 @@ class _Learner:
         return Learned(tuple(sorted(allow)), budgets, tuple(sorted(generalised, key=_rule_of)), tuple(self._unlearned))
 
     def _add_path(self, call: ObservedCall, resource: PathResource) -> None:
-        path = _spelled(resource)
+        path, tool = _spelled(resource), judged_as(call.tool, resource)
         if call.recursive:
-            self._add_rule(f"{call.tool}({path.rstrip('/')}/**)", resource, or_else=f"{call.tool}({path})")
+            self._add_rule(f"{tool}({path.rstrip('/')}/**)", resource, or_else=f"{tool}({path})")
             return
-        rule = f"{call.tool}({path})"
+        rule = f"{tool}({path})"
         folder, _, name = path.rpartition("/")
         suffix = _SUFFIX.fullmatch(name)
         if folder and suffix is not None and not _is_secret(resource) and _allows(rule, resource):
-            self._files[call.tool, folder, suffix[1]].add(path)
+            self._files[tool, folder, suffix[1]].add(path)
         else:
             self._add_rule(rule, resource)
 

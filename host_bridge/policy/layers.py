@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from host_bridge.policy.floor import Floor
 from host_bridge.policy.matching import Matcher
+from host_bridge.policy.methods import judged_as
 from host_bridge.policy.model import Effect, Resource
 from host_bridge.policy.patterns import EVERY_TOOL, parse_rule
 from host_bridge.policy.rules import Clause, Rule, Verdict
@@ -122,24 +123,24 @@ class Layer:
 
     def judge(self, principal: str, tool: str, resource: Resource | None) -> Verdict | None:
         """Give the layer's answer about one resource of a call."""
-        return self._rules_for(principal, tool).judge(resource)
+        return self._rules_for(principal, judged_as(tool, resource)).judge(resource)
 
     def allows_after_untrusted(self, principal: str, tool: str, resource: Resource | None) -> bool:
         """Whether what this layer allows is allowed after untrusted content too."""
-        return self._rules_for(principal, tool).allows_after_untrusted(resource)
+        return self._rules_for(principal, judged_as(tool, resource)).allows_after_untrusted(resource)
 
     def objections(self, principal: str, tool: str, resource: Resource | None) -> tuple[Rule, ...]:
         """Give every `deny` and `ask` rule that matches: what would have to go for the call to be allowed."""
-        return self._rules_for(principal, tool).objections(resource)
+        return self._rules_for(principal, judged_as(tool, resource)).objections(resource)
 
     def lacks_allowing(self, principal: str, tool: str, resource: Resource | None) -> bool:
         """Whether, with no rule objecting, this layer would still have to be given an `allow` rule."""
-        rules = self._rules_for(principal, tool)
+        rules = self._rules_for(principal, judged_as(tool, resource))
         return not rules.is_silent and not rules.has_allowing(resource)
 
     def would_still_ask(self, principal: str, tool: str, resource: Resource | None) -> bool:
         """Whether, with no rule objecting, this layer asks, and an `allow` rule to lift that would exclude all else."""
-        rules = self._rules_for(principal, tool)
+        rules = self._rules_for(principal, judged_as(tool, resource))
         return rules.is_silent and rules.asks_unless_allowed(resource)
 
     def has_section(self, principal: str) -> bool:

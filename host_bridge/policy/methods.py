@@ -14,7 +14,7 @@ import re
 
 from host_bridge.errors import InvalidCallError
 from host_bridge.policy.display import as_written
-from host_bridge.policy.model import UrlResource
+from host_bridge.policy.model import PathResource, Resource, UrlResource
 from host_bridge.policy.origins import parse_url
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -26,9 +26,17 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 METHOD_TOOLS = frozenset({"http_request"})
 """The built-in tools whose calls have one."""
 
+SAVES_AS = "write_file"
+"""What their calls do to a file that an answer is saved in, so whose rules are about that."""
+
 _EVERY = "*"
 _NAMED = re.compile(r"(?P<methods>\*|[A-Za-z]+(?: ?, ?[A-Za-z]+)*) +(?=domain:|url:)")
 _SUBJECT = re.compile(r"(?:(?P<method>[A-Za-z]+) +)?(?P<url>\S.*)", re.DOTALL)
+
+
+def judged_as(tool: str, resource: Resource | None) -> str:
+    """Give the tool whose rules are about a resource of a call: what a request saves is written, and nothing else is."""
+    return SAVES_AS if tool in METHOD_TOOLS and type(resource) is PathResource else tool
 
 
 def split_methods(pattern: str) -> tuple[frozenset[str] | None, str]:

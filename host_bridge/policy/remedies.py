@@ -15,7 +15,7 @@ from host_bridge.policy.display import escaped, one_line
 from host_bridge.policy.habits import HABITS
 from host_bridge.policy.hazards import find_hazards
 from host_bridge.policy.layers import Layer
-from host_bridge.policy.methods import shown_method, with_method
+from host_bridge.policy.methods import judged_as, shown_method, with_method
 from host_bridge.policy.model import AccessRequest, CommandResource, PathResource, Resource, TextResource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS
 from host_bridge.policy.rules import Clause, Rule
@@ -137,7 +137,7 @@ def rule_for(tool: str, resource: Resource | None) -> str:
     """Give the narrowest sensible rule that allows a tool to use a resource; empty where there is none to recommend."""
     match resource:
         case PathResource():
-            return _path_rule(tool, resource)
+            return _path_rule(judged_as(tool, resource), resource)
         case CommandResource(argv=None):
             return ""
         case CommandResource():
@@ -150,7 +150,7 @@ def rule_for(tool: str, resource: Resource | None) -> str:
 
 def describe(tool: str, resource: Resource | None) -> str:
     """Name what was asked for, for the middle of a sentence."""
-    tool = escaped(tool)
+    tool = escaped(judged_as(tool, resource))
     match resource:
         case PathResource(relative=None):
             return f"{tool} of {one_line(resource.path)}" if _is_public(resource) else f"{tool} outside the workspace"

@@ -13,6 +13,7 @@ from host_bridge.errors import ConfigurationError, DeniedError, InvalidCallError
 from host_bridge.policy.engine import decide
 from host_bridge.policy.floor import Floor
 from host_bridge.policy.layers import Layer, Policy, Role
+from host_bridge.policy.methods import judged_as
 from host_bridge.policy.model import AccessRequest, Effect, Resource, UrlResource
 from host_bridge.policy.origins import DEFAULT_PORTS, bracketed, is_loopback, parse_url
 from host_bridge.policy.patterns import EVERY_TOOL, PatternError, parse_rule
@@ -68,6 +69,8 @@ class Use:
         Raises:
             DeniedError: No rule of the secret allows it in every part, or it would go to a host that isn't named.
         """
+        # Where an answer is saved is no place that the secret goes to.
+        resources = tuple(resource for resource in resources if judged_as(tool, resource) == tool)
         decision = decide(self._policy, AccessRequest(self._principal, tool, resources))
         if decision.effect is not Effect.ALLOW:
             raise DeniedError(

@@ -31,7 +31,7 @@ class Effects:
         if tool in _WEB:
             return False
         if tool in METHOD_TOOLS:
-            return shown.get("method") not in SAFE
+            return shown.get("method") not in SAFE or "save_to" in shown
         if tool == "process":
             return shown.get("action") not in _LOOKING_AFTER
         return not resources or any(self._changes(resource) for resource in resources)

@@ -1,8 +1,9 @@
 """A run that only tries: what looks is done, what acts is simulated, and what was "written" is read back, listed and found.
 
 Files that were written or patched are private copies (`rehearsed_files`), and the real tools work on them there. So a patch
-gives its real diff, and a later read of the same file gives what it would find. Commands that act give an empty result that
-says 0; other tools that act can't be simulated, and say so.
+gives its real diff, and a later read of the same file gives what it would find. A request that only looks is made,
+and what it saves is saved there. Commands that act give an empty result that says 0; other tools that act can't be simulated,
+and say so.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from host_bridge.errors import CallError
+from host_bridge.policy.methods import METHOD_TOOLS, SAFE
 from host_bridge.tape.effects import Effects
 from host_bridge.tape.format import canonical_json
 from host_bridge.tape.rehearsed_files import RehearsedFiles
@@ -38,7 +40,7 @@ class Rehearsal:
         """Prepare a call that changes nothing."""
         if tool.name in _READS:
             return self._files.reading(tool, arguments)
-        if tool.name in _WRITES:
+        if tool.name in _WRITES or _saves(tool, arguments):
             call, names = self._files.writing(tool, arguments)
             return SimulatedCall(call, lambda context: self._files.write(tool, arguments, names, context))
         call = tool.prepare(arguments, self._session)
@@ -68,6 +70,13 @@ class SimulatedCall(Call):
     def close(self) -> None:
         """Let go of what the real one held."""
         self._real.close()
+
+
+def _saves(tool: Tool, arguments: Any) -> bool:
+    """Whether a call is a request that changes nothing but the file that its answer is saved in."""
+    if tool.name not in METHOD_TOOLS or arguments.save_to is None:
+        return False
+    return bool(arguments.method.upper() in SAFE)
 
 
 def _simulate(tool: str, shown: Mapping[str, Any], context: CallContext) -> ToolOutput:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from host_bridge.errors import CallError, NotFoundError
+from host_bridge.policy.methods import METHOD_TOOLS
 from host_bridge.policy.model import PathResource
 from host_bridge.policy.paths import resolve
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
@@ -105,7 +106,7 @@ class RehearsedFiles:
         """
         call = tool.prepare(_named(tool, arguments, _inside(tool, names)), self._shadow)
         for resource in call.resources:
-            if isinstance(resource, PathResource) and f"{resource.path}/".startswith(f"{self._folder}/"):
+            if not isinstance(resource, PathResource) or f"{resource.path}/".startswith(f"{self._folder}/"):
                 continue
             call.close()
             raise _unsimulated(tool)
@@ -184,9 +185,13 @@ def _paths(tool: Tool, arguments: Any) -> list[str]:
     paths: list[str] = []
     if tool.name == "patch" and arguments.patch is not None:
         with_paths(arguments.patch, lambda path: paths.append(path) or path)  # type: ignore[func-returns-value]
-    elif arguments.path is not None:
-        paths.append(arguments.path)
+    elif (path := getattr(arguments, _path_argument(tool))) is not None:
+        paths.append(path)
     return paths
+
+
+def _path_argument(tool: Tool) -> str:
+    return "save_to" if tool.name in METHOD_TOOLS else "path"
 
 
 def _named(tool: Tool, arguments: Any, names: Sequence[str]) -> Any:
@@ -200,7 +205,7 @@ def _named(tool: Tool, arguments: Any, names: Sequence[str]) -> Any:
     asked = map(_asked, names)
     if tool.name == "patch" and arguments.patch is not None:
         return msgspec.structs.replace(arguments, patch=with_paths(arguments.patch, lambda path: next(asked)))
-    return msgspec.structs.replace(arguments, path=next(asked))
+    return msgspec.structs.replace(arguments, **{_path_argument(tool): next(asked)})
 
 
 def _unsimulated(tool: Tool) -> CallError:

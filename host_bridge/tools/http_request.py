@@ -3,105 +3,79 @@
     prepare   method, URL, headers and body into what is decided about; what can't be allowed is refused without asking anybody
     run       in a web worker, with the values of secrets in their places; every redirect comes back here and is decided about
 
-A redirect is another request. One that carries a secret is not made at another scheme, host or port, whatever the rules say;
-of a request without, another place gets only the headers that say nothing of who asks.
+A redirect is another request. One that carries a secret in its headers or body is not made at another scheme, host or port,
+whatever the rules say; credentials (`auth`) stay behind. Another place gets only the headers that say nothing of who asks.
+
+An answer's body goes to the kernel piece by piece, or into a file of the workspace: nothing here holds more than a piece.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import json
-import re
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from host_bridge.errors import CallError, CallTimeoutError, DeniedError, InvalidCallError
 from host_bridge.policy.methods import request_to
-from host_bridge.policy.model import UrlResource
-from host_bridge.policy.origins import join_url, url_text
+from host_bridge.policy.model import Access, Resource, UrlResource
+from host_bridge.policy.origins import url_text
+from host_bridge.policy.paths import ResolvedPath, is_local, quoted, resolve
 from host_bridge.secrets.vault import RESOURCE
 from host_bridge.secrets.veil import Values, VeiledStream
-from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput, Upload
+from host_bridge.tools import write_file
+from host_bridge.tools.atomic import Replacement
+from host_bridge.tools.delivery import Delivery
+from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
-from host_bridge.tools.web.jobs import Answer, Problem, Received, Redirected, Send
-from host_bridge.tools.web.places import Places
+from host_bridge.tools.web.bodies import Body, Content
+from host_bridge.tools.web.headers import (
+    MAX_HEADERS,
+    Credentials,
+    check_headers,
+    check_values,
+    for_elsewhere,
+    without_body,
+)
+from host_bridge.tools.web.jobs import Answer, Begun, Ended, Part, Piece, Problem, Redirected, Send, Wanted
+from host_bridge.tools.web.journeys import CHECK_SECONDS, Journey, WebSettings, is_elsewhere, shown_place
 from host_bridge.tools.web.workers import WebWorker, WebWorkers
 
-INLINE_BYTES = 256 * 2**10  # larger answers are streamed
-MAX_HEADERS = 100
-MAX_HEADER_BYTES = 32 * 2**10  # of all together: many servers accept no more
-
-_MAX_BODY_BYTES = 12 * 2**20  # has to fit into one job with everything beside it
-_MAX_PREVIEW_BYTES = 2048  # a person who is asked sees a small body; the rest is a digest
-_CHECK_SECONDS = 0.1
-_LATE_SECONDS = 1.0  # a worker keeps its own time; one that doesn't answer soon after is not waited for
-_REPLY_SECONDS = 0.5  # kept back from the call's time, so that the reason arrives
-_PIECE_BYTES = 2**20
-
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_VALUE = re.compile(r"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
-_OURS = frozenset(
-    (
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "accept-encoding",
-    )
-)
-"""What belongs to the connection, and so is said by whoever makes it."""
-_SAYING_NOTHING = frozenset(("accept", "accept-language", "content-type", "content-language", "user-agent"))
-"""What another place than the one that was asked gets to see too."""
+_PART_BYTES = 256 * 2**10
+_MAX_FIELDS = 1000
 
 
-class HttpRequestSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HttpRequestSettings(WebSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[tools.http_request]`.
 
     Attributes:
-        ports: Which ports may be used.
-        allow_private: `host:port` of services that may be used though they are on this machine or network.
-        max_redirects: How many redirects are followed.
-        max_bytes: How much of an answer's body is read, decompressed.
-        max_body_bytes: How much may be sent.
         timeout_seconds: How long a request may take, redirects included.
-        user_agent: How we introduce ourselves.
-        worker_memory_bytes: How much memory the process that makes requests may take.
+        max_bytes: How much of an answer's body is given to the kernel, decompressed.
+        max_body_bytes: How much may be sent.
     """
 
-    ports: tuple[Annotated[int, Meta(ge=1, le=65_535)], ...] = (80, 443)
-    allow_private: tuple[str, ...] = ()
-    max_redirects: Annotated[int, Meta(ge=0, le=100)] = 5
-    max_bytes: Annotated[int, Meta(ge=1, le=_MAX_BODY_BYTES)] = 8 * 2**20
-    max_body_bytes: Annotated[int, Meta(ge=0, le=_MAX_BODY_BYTES)] = 8 * 2**20
-    timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 300.0
-    user_agent: Annotated[str, Meta(pattern=r"\A[ -~]{1,200}\Z")] = "hermes-runtime"
-    worker_memory_bytes: Annotated[int, Meta(ge=256 * 2**20)] = 1 * 2**30
+    tool: ClassVar[str] = "http_request"
 
-    @property
-    def places(self) -> Places:
-        """Where it may go."""
-        return Places("http_request", self.ports, self.allow_private)
+    timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 300.0
+    max_bytes: Annotated[int, Meta(ge=1, le=4 * 2**30)] = 64 * 2**20
+    max_body_bytes: Annotated[int, Meta(ge=0, le=4 * 2**30)] = 64 * 2**20
 
 
 class HttpRequest(Tool):
     """Make one HTTP request, and give status, headers and body.
 
-    Secrets may stand in headers, in json and in a body that is text. They go to the hosts that their configuration names only.
+    Secrets may stand in headers, auth, json, form and in a body that is text. They go to the hosts that their configuration
+    names only. With save_to, the body of an answer that says it worked becomes that file.
     """
 
     name = "http_request"
     summary = "Make an HTTP request, to speak to a REST API."
     gives_untrusted = True
-    secret_arguments = frozenset(("headers", "body", "json"))
+    secret_arguments = frozenset(("headers", "auth", "body", "json", "form"))
 
     class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What a kernel may say."""
@@ -112,94 +86,159 @@ class HttpRequest(Tool):
         body: Any = None  # text, bytes or an upload: msgspec knows no union of the first two
         json: Any = None
         max_bytes: Annotated[int, Meta(ge=1)] | None = None
+        form: Annotated[list[tuple[str, str]], Meta(max_length=_MAX_FIELDS)] | None = None
+        auth: str | tuple[str, str] | None = None
+        save_to: str | None = None
 
     def quick_prepare(self, arguments: Arguments, session: Session) -> bool:
-        """Quick unless a digest of a large body must be made: names are not looked up before the call is allowed."""
-        return not isinstance(arguments.body, str | bytes) or len(arguments.body) <= INLINE_BYTES
+        """Quick unless a digest of a large body must be made, or a path may lead to a network drive.
+
+        Names are not looked up before the call is allowed.
+        """
+        path = arguments.save_to
+        is_here = path is None or (not path.startswith("/") and is_local(session.workspace))
+        return is_here and Body("bytes", arguments.body).is_quick
 
     def prepare(self, arguments: Arguments, session: Session) -> Call:
         """Read the request."""
         settings = read_settings(session, self.name, HttpRequestSettings)
         url = request_to(arguments.method, arguments.url)
         settings.places.check(url)
-        if arguments.body is not None and arguments.json is not None:
-            raise InvalidCallError("give body or json, not both")
-        _check_headers(arguments.headers)
-        if arguments.body == {}:  # how an upload is announced
-            arguments = msgspec.structs.replace(arguments, body=Upload())
-        if not isinstance(arguments.body, str | bytes | Upload | None):
-            raise InvalidCallError("body is text or bytes; what becomes JSON is given as json")
-        return _Exchange(arguments, url, settings)
+        body = Body.of(arguments.body, arguments.json, arguments.form)
+        check_headers(arguments.headers)
+        auth = None if arguments.auth is None else Credentials.of(arguments.auth, arguments.headers)
+        headers = {name.lower(): value for name, value in arguments.headers.items()}
+        headers = {"user-agent": settings.user_agent, "accept": "*/*", **headers}
+        if body.content_type:
+            headers.setdefault("content-type", body.content_type)
+        letter = _Letter(headers, body, auth)
+        if arguments.save_to is None:
+            return _Request(letter, url, arguments.max_bytes, settings, None, write_file.Settings())
+        if url.method == "HEAD":
+            raise InvalidCallError("the answer to HEAD has no body that could be saved")
+        writing = read_settings(session, "write_file", write_file.Settings)
+        target = resolve(session.workspace, arguments.save_to, must_exist=False)
+        try:
+            if target.relative is not None and target.status is not None:
+                target.require_file(write=True)
+            return _Request(letter, url, arguments.max_bytes, settings, target, writing)
+        except BaseException:
+            target.close()
+            raise
 
 
-class _Exchange(Call):
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Letter:
+    """What is sent, besides method and URL.
+
+    Attributes:
+        headers: By lower-case name; secrets by name.
+        auth: Who asks; None once it has left the place it was for.
+        is_away: Whether it has left that place: then it carries no secret.
+    """
+
+    headers: dict[str, str]
+    body: Body
+    auth: Credentials | None = None
+    is_away: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A letter with the values of secrets in it, for one place.
+
+    Attributes:
+        has_secret: Whether a secret is in it, credentials included.
+        is_bound: Whether one is in its headers or body, so that it can't go on to another place.
+    """
+
+    headers: dict[str, str]
+    content: Content | None
+    has_secret: bool
+    is_bound: bool
+
+
+class _Request(Call):
     """One request, and those that its redirects make of it."""
 
-    def __init__(self, arguments: HttpRequest.Arguments, url: UrlResource, settings: HttpRequestSettings) -> None:
-        self._headers = {name.lower(): value for name, value in arguments.headers.items()}
-        self._headers.setdefault("user-agent", settings.user_agent)
-        self._headers.setdefault("accept", "*/*")
-        self._body: Any = arguments.body
-        self._is_json = arguments.json is not None
-        if self._is_json:
-            self._body = arguments.json
-            self._headers.setdefault("content-type", "application/json")
-        elif isinstance(self._body, str):
-            self._headers.setdefault("content-type", "text/plain; charset=utf-8")
+    def __init__(
+        self,
+        letter: _Letter,
+        url: UrlResource,
+        max_bytes: int | None,
+        settings: HttpRequestSettings,
+        target: ResolvedPath | None,
+        writing: write_file.Settings,
+    ) -> None:
+        self._letter = letter
         self._url = url
         self._settings = settings
-        self._max_bytes = min(arguments.max_bytes or settings.max_bytes, settings.max_bytes)
-        self.resources = (url,)
+        self._target = target
+        self._writing = writing
+        self._max_bytes = min(max_bytes or settings.max_bytes, settings.max_bytes)
+        self._max_saved_bytes = min(max_bytes or writing.max_bytes, writing.max_bytes)
+        resources: tuple[Resource, ...] = (url,)
         self.shown = {
             "method": url.method,
             "url": url_text(url),
-            "headers": self._headers,
-            "body": self._shown_body(),
+            "headers": letter.headers,
+            "body": letter.body.shown(),
             "max_bytes": self._max_bytes,
         }
-        if not isinstance(self._body, Upload):
-            self._check_size(len(self._encoded(self._body) or b""))
+        if letter.auth is not None:
+            self.shown["auth"] = letter.auth.shown()
+        if target is not None:
+            resources = (url, target.resource(Access.WRITE))
+            self.shown |= {"save_to": target.canonical, "max_bytes": self._max_saved_bytes}
+        self.resources = resources
+        if letter.body.kind != "upload":
+            self._check_size(len(letter.body.encoded(letter.body.value)))
 
     def run(self, context: CallContext) -> ToolOutput:
         """Ask, and follow."""
-        body = self._uploaded(context) if isinstance(self._body, Upload) else self._body
-        deadline = self._deadline(context)
-        url, headers, redirects = self._url, self._headers, 0
-        with WebWorkers.of(context.session).lend(context, self._settings.worker_memory_bytes) as worker:
+        with contextlib.ExitStack() as stack:
+            upload = None
+            if self._letter.body.kind == "upload":
+                upload = stack.enter_context(contextlib.closing(Content.uploaded(context, self._check_size)))
+            worker = stack.enter_context(
+                WebWorkers.of(context.session).lend(context, self._settings.worker_memory_bytes)
+            )
+            journey, letter = Journey(self._url, self._settings, context), self._letter
             while True:
-                revealed = context.reveal([headers, body], url)
-                carries_secret = revealed != [headers, body]
-                answer = self._ask(context, worker, url, revealed[0], revealed[1], carries_secret, deadline)
-                if not isinstance(answer, Redirected):
-                    break
-                redirects += 1
-                url, is_elsewhere = self._follow(context, url, answer, redirects, carries_secret)
-                if is_elsewhere:
-                    headers = {name: value for name, value in headers.items() if name in _SAYING_NOTHING}
-                if url.method != self._url.method:
-                    body = None
-                    headers = {name: value for name, value in headers.items() if not name.startswith("content-")}
-        context.check()
-        return self._output(context, url, answer, redirects)
+                sealed = self._seal(context, journey.url, letter, upload)
+                answer = self._ask(context, worker, journey, sealed)
+                if isinstance(answer, Begun):
+                    return self._receive(context, worker, journey, answer)
+                letter = self._follow(context, journey, letter, answer, sealed.is_bound)
 
-    def _ask(
-        self,
-        context: CallContext,
-        worker: WebWorker,
-        url: UrlResource,
-        headers: dict[str, str],
-        body: Any,
-        carries_secret: bool,
-        deadline: float,
-    ) -> Received | Redirected:
+    def close(self) -> None:
+        """Let go of the folder that would be written into."""
+        if self._target is not None:
+            self._target.close()
+
+    def _seal(self, context: CallContext, url: UrlResource, letter: _Letter, upload: Content | None) -> _Sealed:
+        body, auth = letter.body, letter.auth
+        plain = None if body.kind == "upload" else body.value
+        given: list[Any] = [letter.headers, plain, list(auth.parts) if auth is not None else None]
+        headers, value, parts = given if letter.is_away else context.reveal(given, url)
+        check_values(headers)
+        is_bound = [headers, value] != given[:2]
+        if auth is not None:
+            headers = {**headers, "authorization": auth.header(parts)}
+        content = None
+        if body.kind == "upload":
+            content = upload
+        elif body.kind != "none":
+            content = Content.of(body.encoded(value))
+        return _Sealed(headers, content, is_bound or auth is not None, is_bound)
+
+    def _ask(self, context: CallContext, worker: WebWorker, journey: Journey, sealed: _Sealed) -> Begun | Redirected:
         """Make one request."""
-        for name, value in headers.items():
-            if not _VALUE.fullmatch(value):
-                raise InvalidCallError(
-                    f"the secret in the header {name} has a line break or another character that no header can hold"
-                )
-        if (left := deadline - time.monotonic()) <= 0:
+        url, content = journey.url, sealed.content
+        if (left := journey.seconds_left()) <= 0:
             raise self._too_slow()
+        if content is not None:
+            content.rewind()
         job = worker.new_job()
         worker.send(
             Send(
@@ -209,110 +248,113 @@ class _Exchange(Call):
                 host=url.host,
                 port=url.port,
                 path=url.path,
-                headers=headers,
-                body=self._encoded(body),
+                headers=sealed.headers,
+                body_bytes=None if content is None else content.size,
                 any_address=self._settings.places.are_allowed(url),
-                only_loopback=carries_secret and url.scheme != "https",
+                only_loopback=sealed.has_secret and url.scheme != "https",
                 max_bytes=self._max_bytes,
+                max_success_bytes=self._max_bytes if self._target is None else self._max_saved_bytes,
                 timeout_seconds=left,
                 tool=HttpRequest.name,
             )
         )
+        while True:
+            match self._next(context, worker, journey):
+                case Wanted() if content is not None:
+                    worker.give(Part(job=job, data=content.read(_PART_BYTES)))
+                case Begun() | Redirected() as answer:
+                    return answer
+                case _:
+                    raise _senseless()
+
+    def _next(self, context: CallContext, worker: WebWorker, journey: Journey) -> Answer:
+        """Wait for what the worker says next."""
         answer: Answer | None = None
         while answer is None:
             context.check()
-            if time.monotonic() > deadline + _LATE_SECONDS:
+            if journey.is_late:
                 raise self._too_slow()
-            answer = worker.receive(_CHECK_SECONDS)
+            answer = worker.receive(CHECK_SECONDS)
         match answer:
-            case Received() | Redirected():
-                return answer
             case Problem(kind="timed_out"):
                 raise CallTimeoutError(answer.message)
             case Problem(kind="denied"):
                 raise DeniedError(answer.message, rule_id=f"{HttpRequest.name}:address")
             case Problem():
                 raise CallError(answer.message)
-        raise CallError("the host read something else than an answer")
+        return answer
 
     def _follow(
-        self, context: CallContext, url: UrlResource, answer: Redirected, redirects: int, carries_secret: bool
-    ) -> tuple[UrlResource, bool]:
-        """Give the request that a redirect asks for, if that is allowed, and whether it is for another place.
-
-        Raises:
-            CallError: It is not followed; says why.
-        """
-        if redirects > self._settings.max_redirects:
-            raise CallError(f"it redirects more than {self._settings.max_redirects} times")
-        try:
-            target = join_url(url, answer.location)
-        except InvalidCallError as error:
-            raise CallError(f"it redirects to what can't be asked: {error}") from None
-        target = dataclasses.replace(target, method=_method_after(answer.status, url.method))
-        shown = url_text(target)[:500]
-        is_elsewhere = (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port)
-        if is_elsewhere and carries_secret:
+        self, context: CallContext, journey: Journey, letter: _Letter, answer: Redirected, is_bound: bool
+    ) -> _Letter:
+        """Go to where a redirect points, if that is allowed, and give what is sent there."""
+        target = journey.target(answer.location, answer.status)
+        leaves = is_elsewhere(target, journey.url)
+        if leaves and is_bound:
             raise DeniedError(
-                f"the request carries a secret, and the answer redirects to another place, {shown}; it was not repeated "
-                "there: ask that place itself if it may have the secret",
+                f"the request carries a secret, and the answer redirects to another place, {shown_place(target)}; it was not "
+                "repeated there: ask that place itself if it may have the secret",
                 rule_id=f"{HttpRequest.name}:redirect",
             )
-        try:
-            self._settings.places.check(target)
-            context.authorise(target)
-        except DeniedError as error:
-            raise DeniedError(f"it redirects to {shown}: {error}", rule_id=error.rule_id, remedy=error.remedy) from None
-        return target, is_elsewhere
+        method = journey.url.method
+        journey.go_on(target, answer.status, context)
+        if leaves:
+            letter = dataclasses.replace(letter, headers=for_elsewhere(letter.headers), auth=None, is_away=True)
+        if target.method != method:
+            letter = dataclasses.replace(letter, headers=without_body(letter.headers), body=Body("none"))
+        return letter
 
-    def _output(self, context: CallContext, url: UrlResource, answer: Received, redirects: int) -> ToolOutput:
-        content = _without_secrets(context.session, answer)
+    def _receive(self, context: CallContext, worker: WebWorker, journey: Journey, answer: Begun) -> ToolOutput:
+        """Pass the body on: into the file where there is one and the answer says that it worked, else to the kernel."""
         value = {
             "status": answer.status,
             "reason": answer.reason,
             "headers": [list(field) for field in answer.headers],
-            "url": url_text(url),
-            "redirects": redirects,
-            "returned_bytes": len(content),
+            "url": url_text(journey.url),
+            "redirects": len(journey.hops),
+            "history": [
+                {"status": hop.status, "method": hop.url.method, "url": url_text(hop.url), "location": hop.location}
+                for hop in journey.hops
+            ],
             "size_bytes": answer.size_bytes,
-            "truncated": answer.truncated,
         }
-        if len(content) <= INLINE_BYTES:
-            return ToolOutput(value, {"content": content})
-        for start in range(0, len(content), _PIECE_BYTES):
-            context.emit("body", content[start : start + _PIECE_BYTES])
-        return ToolOutput(value)
+        if self._target is not None and 200 <= answer.status < 300:
+            value |= self._save(context, worker, journey, self._target)
+            delivery = Delivery(context)
+        else:
+            delivery = Delivery(context)
+            value["truncated"] = self._read(context, worker, journey, delivery.add)
+        context.check()
+        value["returned_bytes"] = delivery.returned_bytes
+        value["duration_seconds"] = round(time.monotonic() - journey.started, 6)
+        return ToolOutput(value, delivery.bulk())
 
-    def _deadline(self, context: CallContext) -> float:
-        left = max(0.0, context.remaining_seconds() - _REPLY_SECONDS)
-        return time.monotonic() + min(self._settings.timeout_seconds, left)
-
-    def _uploaded(self, context: CallContext) -> bytes:
-        body = bytearray()
-        for piece in context.body():
+    def _save(self, context: CallContext, worker: WebWorker, journey: Journey, target: ResolvedPath) -> dict[str, Any]:
+        with Replacement(target, create_parents=True, durable=self._writing.durable) as replacement:
+            if self._read(context, worker, journey, replacement.write):
+                raise CallError(
+                    f"the body is over the limit of {self._max_saved_bytes} bytes, so {quoted(target.asked)} was not written",
+                    remedy="[tools.write_file] max_bytes in the host's configuration, or max_bytes of the call",
+                )
             context.check()
-            body += piece
-            self._check_size(len(body))
-        return bytes(body)
+            replacement.keep_image = context.keep_image
+            replacement.commit()
+            return {"truncated": False, "saved_to": target.canonical, "saved_bytes": replacement.bytes_written}
 
-    def _encoded(self, body: Any) -> bytes | None:
-        if self._is_json and body is not None:
-            try:
-                return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-            except ValueError:
-                raise InvalidCallError(
-                    "json holds a number that JSON doesn't have (NaN, infinity); give null"
-                ) from None
-        return body.encode() if isinstance(body, str) else body
-
-    def _shown_body(self) -> Any:
-        if self._body is None or isinstance(self._body, Upload):
-            return None if self._body is None else "upload"
-        content = self._encoded(self._body) or b""
-        shown: dict[str, Any] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-        if len(content) <= _MAX_PREVIEW_BYTES and not isinstance(self._body, bytes):
-            shown["text"] = content.decode()
-        return shown
+    def _read(self, context: CallContext, worker: WebWorker, journey: Journey, take: Callable[[bytes], None]) -> bool:
+        """Take the body without values of secrets; where it was cut, without the beginning of one either."""
+        stream = VeiledStream(_values(context.session))
+        while True:
+            match self._next(context, worker, journey):
+                case Piece(data=data):
+                    if kept := stream.feed(data):
+                        take(kept)
+                case Ended(truncated=truncated):
+                    if not truncated and (rest := stream.finish()):
+                        take(rest)
+                    return truncated
+                case _:
+                    raise _senseless()
 
     def _check_size(self, size: int) -> None:
         if size > self._settings.max_body_bytes:
@@ -328,41 +370,11 @@ class _Exchange(Call):
         )
 
 
-def _check_headers(headers: dict[str, str]) -> None:
-    """Refuse headers that could be read in two ways, or that speak of the connection.
-
-    Raises:
-        InvalidCallError: Names the header.
-    """
-    seen: set[str] = set()
-    for name, value in headers.items():
-        lower = name.lower()
-        if not _NAME.fullmatch(name):
-            raise InvalidCallError(f"{name[:100]!a} can't be a header's name")
-        if lower in _OURS or lower.startswith("proxy-"):
-            raise InvalidCallError(f"the header {name} belongs to the connection, and the host sends it; leave it out")
-        if lower in seen:
-            raise InvalidCallError(f"the header {name} is given twice")
-        seen.add(lower)
-        if not _VALUE.fullmatch(value) or not value.isprintable():
-            raise InvalidCallError(f"the header {name} has a line break, an invisible character, or blanks at an end")
-    size = sum(len(name) + len(value.encode(errors="replace")) for name, value in headers.items())
-    if size > MAX_HEADER_BYTES:
-        raise InvalidCallError(f"the headers have {size} bytes, over the limit of {MAX_HEADER_BYTES}")
-
-
-def _method_after(status: int, method: str) -> str:
-    """Give the method that a redirect asks for, as browsers do it (RFC 9110, 15.4)."""
-    if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
-        return "GET"
-    return method
-
-
-def _without_secrets(session: Session, answer: Received) -> bytes:
-    """Give a body without values of secrets; where it was cut, without the beginning of one either."""
+def _values(session: Session) -> Values:
+    """Give what is known of secrets' values; a session without secrets knows none."""
     values: Values | None = session.resources.get(RESOURCE)
-    if values is None:
-        return answer.body
-    stream = VeiledStream(values)
-    content = stream.feed(answer.body)
-    return content if answer.truncated else content + stream.finish()
+    return Values() if values is None else values
+
+
+def _senseless() -> CallError:
+    return CallError("the host read something else than an answer")

@@ -20,11 +20,11 @@ from host_bridge.errors import CallError, InvalidCallError
 from host_bridge.policy.model import Access
 from host_bridge.policy.paths import ResolvedPath, is_local, path_error, quoted, resolve
 from host_bridge.policy.volumes import is_local_descriptor
+from host_bridge.tools.delivery import MAX_BULK_BYTES, Delivery
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.versions import file_version
 
-MAX_BULK_BYTES = 256 * 2**10  # the contract's limit for content in the reply itself
 PIECE_BYTES = 2**20  # larger pieces were no faster
 
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -132,14 +132,16 @@ class _Reading(Call):
         if self.quick and self._is_whole():
             content = os.pread(descriptor, self._size, 0)
             return ToolOutput(self._value(version, len(content), len(content), truncated=False), {"content": content})
-        delivery = _Delivery(context)
+        delivery = Delivery(context)
         if self._unit == "bytes":
             end = None if self._limit is None else self._offset + self._limit
-            delivery.add_all(self._pieces(descriptor, self._offset, end, context))
+            for piece in self._pieces(descriptor, self._offset, end, context):
+                delivery.add(piece)
             position = self._offset + delivery.returned_bytes
         else:
             lines = _LineRange(self._offset, self._limit)
-            delivery.add_all(lines.cut(self._pieces(descriptor, 0, None, context)))
+            for piece in lines.cut(self._pieces(descriptor, 0, None, context)):
+                delivery.add(piece)
             position = lines.position
         if self._version is not None:
             self._require_version(file_version(os.fstat(descriptor)))
@@ -175,37 +177,6 @@ class _Reading(Call):
             if position - start > self._max_bytes:
                 raise self._too_large(position - start)
             yield piece
-
-
-class _Delivery:
-    """Takes content as it is read: keeps it while it fits the reply, emits it from then on."""
-
-    def __init__(self, context: CallContext) -> None:
-        self._context = context
-        self._held: list[bytes] = []
-        self._emits = False
-        self.returned_bytes = 0
-
-    def add_all(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            self.returned_bytes += len(piece)
-            if self._emits:
-                self._context.emit("body", piece)
-            else:
-                self._held.append(piece)
-                if self.returned_bytes > MAX_BULK_BYTES:
-                    self._start_emitting()
-
-    def bulk(self) -> dict[str, bytes]:
-        if self._emits:
-            return {}
-        return {"content": self._held[0] if len(self._held) == 1 else b"".join(self._held)}
-
-    def _start_emitting(self) -> None:
-        self._emits = True
-        for piece in self._held:
-            self._context.emit("body", piece)
-        self._held.clear()
 
 
 class _LineRange:

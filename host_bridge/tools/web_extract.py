@@ -9,53 +9,34 @@ One page that fails doesn't fail the others: its document says why.
 from __future__ import annotations
 
 import dataclasses
-import time
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from host_bridge.errors import DeniedError, InvalidCallError
+from host_bridge.errors import CallError, DeniedError
 from host_bridge.policy.model import UrlResource
-from host_bridge.policy.origins import join_url, parse_url, url_text
+from host_bridge.policy.origins import parse_url, url_text
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.web.jobs import Answer, Fetch, Page, Problem, Redirected
-from host_bridge.tools.web.places import Places
+from host_bridge.tools.web.journeys import CHECK_SECONDS, Journey, WebSettings
 from host_bridge.tools.web.workers import WebWorker, WebWorkers
 
-_CHECK_SECONDS = 0.1
-_LATE_SECONDS = 1.0  # a worker keeps its own time; one that doesn't answer soon after is not waited for
-_REPLY_SECONDS = 0.5  # kept back from the call's time, so that what was read in time arrives
 
-
-class WebExtractSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebExtractSettings(WebSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[tools.web_extract]`.
 
     Attributes:
-        ports: Which ports may be fetched from.
-        allow_private: `host:port` of services that may be fetched from though they are on this machine or network.
-        max_redirects: How many redirects are followed for one URL.
         max_bytes: How much of one page is read, decompressed.
         max_markdown_bytes: How much of its text is given; five of them must fit into one reply.
-        timeout_seconds: How long one page may take, redirects included.
-        user_agent: How we introduce ourselves.
-        worker_memory_bytes: How much memory the process that reads pages may take.
     """
 
-    ports: tuple[Annotated[int, Meta(ge=1, le=65_535)], ...] = (80, 443)
-    allow_private: tuple[str, ...] = ()
-    max_redirects: Annotated[int, Meta(ge=0, le=100)] = 5
+    tool: ClassVar[str] = "web_extract"
+
     max_bytes: Annotated[int, Meta(ge=1, le=2**30)] = 5 * 2**20
     max_markdown_bytes: Annotated[int, Meta(ge=1, le=3 * 2**19)] = 3 * 2**19
-    timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
     user_agent: Annotated[str, Meta(pattern=r"\A[ -~]{1,200}\Z")] = "Mozilla/5.0 (compatible; hermes-runtime)"
-    worker_memory_bytes: Annotated[int, Meta(ge=256 * 2**20)] = 1 * 2**30
-
-    @property
-    def places(self) -> Places:
-        """Where it may go."""
-        return Places("web_extract", self.ports, self.allow_private)
 
 
 class WebExtract(Tool):
@@ -102,7 +83,7 @@ class Extraction(Call):
     def run(self, context: CallContext) -> ToolOutput:
         """Read all pages at the same time."""
         documents = [
-            _Document(asked, url, self._deadline(context))
+            _Document(asked, Journey(url, self._settings, context))
             for asked, url in zip(self._arguments.urls, self._urls, strict=True)
         ]
         with WebWorkers.of(context.session).lend(context, self._settings.worker_memory_bytes) as worker:
@@ -111,9 +92,9 @@ class Extraction(Call):
                 self._fetch(document, worker, jobs)
             while jobs:
                 context.check()
-                if answer := worker.receive(_CHECK_SECONDS):
+                if answer := worker.receive(CHECK_SECONDS):
                     self._take(jobs.pop(answer.job), answer, context, worker, jobs)
-                for job in [job for job, document in jobs.items() if document.is_late]:
+                for job in [job for job, document in jobs.items() if document.journey.is_late]:
                     jobs.pop(job).error = self._too_slow()
         context.check()
         return ToolOutput(
@@ -121,16 +102,11 @@ class Extraction(Call):
             {f"markdown_{index}": document.markdown for index, document in enumerate(documents)},
         )
 
-    def _deadline(self, context: CallContext) -> float:
-        left = max(0.0, context.remaining_seconds() - _REPLY_SECONDS)
-        return time.monotonic() + min(self._settings.timeout_seconds, left)
-
     def _fetch(self, document: _Document, worker: WebWorker, jobs: dict[int, _Document]) -> None:
-        left = document.deadline - time.monotonic()
-        if left <= 0:
+        url, settings = document.journey.url, self._settings
+        if (left := document.journey.seconds_left()) <= 0:
             document.error = self._too_slow()
             return
-        url, settings = document.url, self._settings
         job = worker.new_job()
         jobs[job] = document
         worker.send(
@@ -159,26 +135,21 @@ class Extraction(Call):
             case Problem():
                 document.error = f"denied: {answer.message}" if answer.kind == "denied" else answer.message
             case Redirected():
-                document.error = self._follow(document, answer.location, context)
+                document.error = self._follow(document, answer, context)
                 if not document.error:
                     self._fetch(document, worker, jobs)
             case _:
                 document.error = "the host read something else than a page"
 
-    def _follow(self, document: _Document, location: str, context: CallContext) -> str:
+    def _follow(self, document: _Document, answer: Redirected, context: CallContext) -> str:
         """Go one redirect further, if that is allowed; say why not."""
-        document.redirects += 1
-        if document.redirects > self._settings.max_redirects:
-            return f"it redirects more than {self._settings.max_redirects} times"
         try:
-            target = join_url(document.url, location)
-            self._settings.places.check(target)
-            context.authorise(target)
-        except InvalidCallError as error:
-            return f"it redirects to what can't be fetched: {error}"
+            target = document.journey.target(answer.location, answer.status)
+            document.journey.go_on(target, answer.status, context)
         except DeniedError as error:
-            return f"denied: it redirects to {url_text(target)[:500]}: {error}"
-        document.url = target
+            return f"denied: {error}"
+        except CallError as error:
+            return str(error)
         return ""
 
     def _too_slow(self) -> str:
@@ -190,18 +161,12 @@ class _Document:
     """What becomes of one URL."""
 
     asked: str
-    url: UrlResource
-    deadline: float
-    redirects: int = 0
+    journey: Journey
     title: str = ""
     content_type: str = ""
     markdown: bytes = b""
     truncated: bool = False
     error: str = ""
-
-    @property
-    def is_late(self) -> bool:
-        return time.monotonic() > self.deadline + _LATE_SECONDS
 
     def take(self, page: Page, max_bytes: int) -> None:
         text = page.markdown.encode(errors="replace")
@@ -213,7 +178,7 @@ class _Document:
     def state(self) -> dict[str, Any]:
         return {
             "url": self.asked,
-            "final_url": url_text(self.url),
+            "final_url": url_text(self.journey.url),
             "title": self.title,
             "content_type": self.content_type,
             "truncated": self.truncated,

@@ -15,7 +15,7 @@ from sdk_hosts import bridge_place
 
 import hermes_runtime as hermes
 from hermes_protocol.messages import SecretMark
-from hermes_runtime._http import HttpResponse
+from hermes_runtime._http_response import HttpResponse
 from hermes_runtime._tools import http_request
 from hermes_runtime.testing import Answer, FakeCall, FakeHost, Reply
 

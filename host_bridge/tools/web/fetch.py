@@ -28,6 +28,7 @@ from host_bridge.tools.web.problems import WebDeniedError, WebError, WebTimeoutE
 Resolver = Callable[[str, int], Sequence[str]]
 
 _OVERHEAD_BYTES = 512 * 1024  # headers, chunk marks and TLS beside the body; h11 takes 100 KiB of headers at most
+PIECE_BYTES = 256 * 1024
 _CONNECT_SECONDS = 5.0  # for each address, when there are several
 
 
@@ -37,18 +38,58 @@ class Response:
 
     Attributes:
         headers: By lower-case name; of several only the first.
-        body: Decompressed; empty unless the status is a success or every answer is wanted.
+        body: Decompressed; empty unless the status is a success.
         truncated: Whether the body goes on beyond the cap.
-        reason: What the server wrote beside the status.
-        fields: All headers, in order.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     truncated: bool
-    reason: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
+
+
+class Exchange:
+    """An answer whose body is still to be read.
+
+    Attributes:
+        reason: What the server wrote beside the status.
+        fields: All headers, in order.
+        headers: By lower-case name; of several only the first.
+        truncated: Whether the body goes on beyond what `pieces` has given; known once it has given all.
+        ends_early: Whether it ends in the middle of what is compressed; known then too.
+    """
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
+        self.fields = tuple(_decoded(answer.headers))
+        self.headers: Mapping[str, str] = dict(reversed(self.fields))
+        self.truncated = False
+        self.ends_early = False
+
+    def pieces(self, max_bytes: int) -> Iterator[bytes]:
+        """Read and decompress until the end or the cap, whichever comes first, on either side of the decompression.
+
+        Raises:
+            WebError: It isn't compressed as it says.
+        """
+        decompressor = Decompressor(self.headers.get("content-encoding", ""))
+        given = received = 0
+        for data in self._answer.iter_stream():
+            received += len(data)
+            for piece in decompressor.pieces(data, PIECE_BYTES):
+                kept = piece[: max_bytes - given]
+                given += len(kept)
+                if kept:
+                    yield kept
+                if len(kept) < len(piece):
+                    self.truncated = True
+                    return
+            if received > max_bytes:
+                self.truncated = True
+                return
+        self.ends_early = decompressor.is_unfinished
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -72,13 +113,9 @@ def fetch(
     any_address: bool = False,
     headers: Mapping[str, str] | None = None,
     resolver: Resolver = resolve,
-    method: str = "GET",
-    body: bytes | None = None,
-    every_answer: bool = False,
     only_loopback: bool = False,
-    tool: str = "web_extract",
 ) -> Response:
-    """Make one request.
+    """Get what is at a URL.
 
     Args:
         url: Where to.
@@ -87,32 +124,72 @@ def fetch(
         any_address: Whether addresses that are not public may serve it.
         headers: More than the few that are always sent, or instead of them.
         resolver: Gives a host's addresses.
-        method: What to ask.
-        body: What to send, None for nothing.
-        every_answer: Whether to read the body whatever the status.
         only_loopback: Whether only this machine may serve it.
-        tool: Whose settings would allow an address that is refused.
 
     Raises:
         WebError: No answer, or none that could be read.
     """
+    with exchange(
+        url,
+        timeout_seconds=timeout_seconds,
+        max_bytes=max_bytes,
+        any_address=any_address,
+        headers=headers,
+        resolver=resolver,
+        only_loopback=only_loopback,
+    ) as answer:
+        if not 200 <= answer.status < 300:
+            return Response(answer.status, answer.headers, b"", False)
+        body = b"".join(answer.pieces(max_bytes))
+        return Response(answer.status, answer.headers, body, answer.truncated)
+
+
+@contextlib.contextmanager
+def exchange(
+    url: UrlResource,
+    *,
+    timeout_seconds: float,
+    max_bytes: int,
+    any_address: bool = False,
+    headers: Mapping[str, str] | None = None,
+    resolver: Resolver = resolve,
+    method: str = "GET",
+    body: Iterator[bytes] | None = None,
+    body_bytes: int = 0,
+    only_loopback: bool = False,
+    tool: str = "web_extract",
+) -> Iterator[Exchange]:
+    """Make one request, and give the answer as soon as it begins.
+
+    Args:
+        url: Where to; as all others that `fetch` has too.
+        timeout_seconds: For everything together, the reading of the body included.
+        max_bytes: How much of the body is read at most.
+        any_address: Whether addresses that are not public may serve it.
+        headers: More than the few that are always sent, or instead of them.
+        resolver: Gives a host's addresses.
+        method: What to ask.
+        body: What to send, None for nothing.
+        body_bytes: How much that is.
+        only_loopback: Whether only this machine may serve it.
+        tool: Whose settings would allow an address that is refused.
+
+    Raises:
+        WebError: No answer, or none that could be read; also while its body is read.
+    """
     deadline = time.monotonic() + timeout_seconds
-    backend = _CheckedNetwork(deadline, max_bytes + _OVERHEAD_BYTES, any_address, resolver)
+    # What marks the pieces of a body grows with it.
+    backend = _CheckedNetwork(deadline, max_bytes + max_bytes // 16 + _OVERHEAD_BYTES, any_address, resolver)
     backend.only_loopback, backend.tool = only_loopback, tool
     origin = httpcore.Origin(url.scheme.encode(), url.host.encode(), url.port)
     target = httpcore.URL(scheme=origin.scheme, host=origin.host, port=url.port, target=url.path.encode())
+    sent = _headers(url, headers or {}, None if body is None else body_bytes)
     try:
         with (
             httpcore.HTTPConnection(origin, ssl_context=_tls(), network_backend=backend) as connection,
-            connection.stream(method, target, headers=_headers(url, headers or {}, body), content=body) as answer,
+            connection.stream(method, target, headers=sent, content=body) as answer,
         ):
-            fields = tuple(_decoded(answer.headers))
-            names = dict(reversed(fields))  # of several the first
-            reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
-            if not (every_answer or 200 <= answer.status < 300):
-                return Response(answer.status, names, b"", False, reason, fields)
-            content, truncated = _read_body(answer.iter_stream(), names.get("content-encoding", ""), max_bytes)
-            return Response(answer.status, names, content, truncated, reason, fields)
+            yield Exchange(answer)
     except (httpcore.TimeoutException, TimeoutError):
         raise WebTimeoutError(f"{url.host} did not answer completely within {timeout_seconds:g} s") from None
     except httpcore.ConnectError as error:
@@ -123,7 +200,7 @@ def fetch(
         raise WebError(f"{url.host} broke the connection") from None
 
 
-def _headers(url: UrlResource, more: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
+def _headers(url: UrlResource, more: Mapping[str, str], body_bytes: int | None) -> list[tuple[bytes, bytes]]:
     port = "" if url.port == DEFAULT_PORTS[url.scheme] else f":{url.port}"
     sent = {
         "Host": f"{bracketed(url.host)}{port}",
@@ -133,8 +210,8 @@ def _headers(url: UrlResource, more: Mapping[str, str], body: bytes | None) -> l
     }
     given = {name.lower() for name in more}
     sent = {name: value for name, value in sent.items() if name.lower() not in given} | dict(more)
-    if body is not None:
-        sent["Content-Length"] = str(len(body))
+    if body_bytes is not None:
+        sent["Content-Length"] = str(body_bytes)
     return [(name.encode(), value.encode()) for name, value in sent.items()]
 
 
@@ -145,19 +222,6 @@ def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]
         except UnicodeDecodeError:
             text = value.decode("latin-1")  # what HTTP once was
         yield name.decode("latin-1").lower(), text.strip()
-
-
-def _read_body(pieces: Iterable[bytes], encoding: str, max_bytes: int) -> tuple[bytes, bool]:
-    """Read and decompress until the end or the cap, whichever comes first, on either side of the decompression."""
-    decompressor = Decompressor(encoding)
-    body = bytearray()
-    received = 0
-    for piece in pieces:
-        received += len(piece)
-        body += decompressor.feed(piece, max_bytes + 1 - len(body))
-        if len(body) > max_bytes or received > max_bytes:
-            return bytes(body[:max_bytes]), True
-    return bytes(body), False
 
 
 @functools.cache

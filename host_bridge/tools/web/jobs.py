@@ -1,4 +1,12 @@
-"""What a session and a web worker say to each other: one struct each way per job, as length-prefixed MessagePack."""
+"""What a session and a web worker say to each other, as length-prefixed MessagePack.
+
+    Fetch, Search  ->  Page, Found, Redirected, Problem         one struct each way
+    Send           ->  Wanted, and for each of these a Part     a request's body, as the server takes it
+                   ->  Begun, Piece…, Ended                     or Redirected, or Problem at any time
+
+Neither side holds more of a body than a few pieces: a part is sent when it is wanted, and a worker whose pieces nobody takes
+waits in its pipe.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +55,11 @@ class Send(_Message, frozen=True, tag="send"):
 
     Attributes:
         headers: Names and values, secrets put in; the worker adds what belongs to the connection.
-        body: None for none.
+        body_bytes: How long the body is that is asked for by `Wanted`; None for none.
         any_address: As in `Fetch`.
         only_loopback: Whether it may be served by this machine only: it carries a secret, unencrypted.
         max_bytes: How much of the answer's body is read, decompressed.
+        max_success_bytes: The same for an answer that says it worked.
         tool: Whose settings an administrator would change.
     """
 
@@ -60,12 +69,19 @@ class Send(_Message, frozen=True, tag="send"):
     port: int
     path: str
     headers: dict[str, str]
-    body: bytes | None
+    body_bytes: int | None
     any_address: bool
     only_loopback: bool
     max_bytes: int
+    max_success_bytes: int
     timeout_seconds: float
     tool: str
+
+
+class Part(_Message, frozen=True, tag="part"):
+    """The next piece of a request's body."""
+
+    data: bytes
 
 
 class Search(_Message, frozen=True, tag="search"):
@@ -88,20 +104,33 @@ class Page(_Message, frozen=True, tag="page"):
     truncated: bool
 
 
-class Received(_Message, frozen=True, tag="received"):
-    """What a request was answered with.
+class Wanted(_Message, frozen=True, tag="wanted"):
+    """The server takes more of the request's body."""
+
+
+class Begun(_Message, frozen=True, tag="begun"):
+    """What a request is answered with; its body follows.
 
     Attributes:
         headers: Names and values, in order.
         size_bytes: How long the body is as the server says it, None where it doesn't.
-        truncated: Whether the body goes on beyond the cap.
     """
 
     status: int
     reason: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes
     size_bytes: int | None
+
+
+class Piece(_Message, frozen=True, tag="piece"):
+    """More of an answer's body, decompressed."""
+
+    data: bytes
+
+
+class Ended(_Message, frozen=True, tag="ended"):
+    """An answer's body is over, or cut: `truncated` says that it goes on beyond the cap."""
+
     truncated: bool
 
 
@@ -134,10 +163,11 @@ class Problem(_Message, frozen=True, tag="problem"):
 
 
 Job = Fetch | Send | Search
-Answer = Page | Received | Redirected | Found | Problem
+Order = Job | Part
+Answer = Page | Wanted | Begun | Piece | Ended | Redirected | Found | Problem
 
 
-def encode(message: Job | Answer) -> bytes:
+def encode(message: Order | Answer) -> bytes:
     """Give a message's bytes, length first."""
     body: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
     return _LENGTH.pack(len(body)) + body

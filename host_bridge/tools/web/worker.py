@@ -17,19 +17,24 @@ from host_bridge.policy.model import UrlResource
 from host_bridge.policy.origins import url_text
 from host_bridge.tools.web.jobs import (
     Answer,
+    Begun,
     Decoder,
+    Ended,
     Fetch,
     Found,
     Job,
+    Order,
     Page,
+    Part,
+    Piece,
     Problem,
-    Received,
     Redirected,
     Search,
     Send,
     encode,
 )
 from host_bridge.tools.web.problems import WebError
+from host_bridge.tools.web.talk import Talk
 
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -45,24 +50,37 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not stand between two answers
     writing = threading.Lock()
-    jobs = Decoder(Job)
+
+    def say(answer: Answer) -> None:
+        data = encode(answer)
+        with writing:
+            while data:
+                data = data[os.write(answers, data) :]
+
+    talks: dict[int, Talk] = {}
+    orders = Decoder(Order)
     while data := os.read(0, 65_536):
-        for job in jobs.feed(data):
-            threading.Thread(target=_work, args=(job, answers, writing), daemon=True).start()
+        for order in orders.feed(data):
+            match order:
+                case Part():
+                    if talk := talks.get(order.job):  # one that is over needs nothing more
+                        talk.take(order)
+                case _:
+                    talks[order.job] = talk = Talk(order.job, order.timeout_seconds, say)
+                    threading.Thread(target=_work, args=(order, talk, talks), daemon=True).start()
     os._exit(0)  # nobody waits for the answers of what still runs
 
 
-def _work(job: Job, answers: int, writing: threading.Lock) -> None:
-    data = encode(_answer(job))
-    with writing:
-        while data:
-            data = data[os.write(answers, data) :]
+def _work(job: Job, talk: Talk, talks: dict[int, Talk]) -> None:
+    answer = _answer(job, talk)
+    del talks[job.job]
+    talk.say(answer)
 
 
-def _answer(job: Job) -> Answer:
+def _answer(job: Job, talk: Talk) -> Answer:
     try:
         if isinstance(job, Send):
-            return _send(job)
+            return _send(job, talk)
         return _fetch(job) if isinstance(job, Fetch) else _search(job)
     except WebError as error:
         return Problem(job=job.job, kind=error.kind, message=str(error))
@@ -101,33 +119,39 @@ def _fetch(job: Fetch) -> Page | Redirected:
     )
 
 
-def _send(job: Send) -> Received | Redirected:
-    from host_bridge.tools.web.fetch import fetch
+def _send(job: Send, talk: Talk) -> Ended | Redirected:
+    from host_bridge.tools.web.fetch import exchange
 
-    response = fetch(
+    with exchange(
         UrlResource(job.scheme, job.host, job.port, job.path),
         method=job.method,
         headers=job.headers,
-        body=job.body,
+        body=None if job.body_bytes is None else talk.parts(job.body_bytes),
+        body_bytes=job.body_bytes or 0,
         timeout_seconds=job.timeout_seconds,
-        max_bytes=job.max_bytes,
+        max_bytes=max(job.max_bytes, job.max_success_bytes),
         any_address=job.any_address,
         only_loopback=job.only_loopback,
-        every_answer=True,
         tool=job.tool,
-    )
-    if response.status in _REDIRECTS and (location := response.headers.get("location")):
-        return Redirected(job=job.job, location=location, status=response.status)
-    length = response.headers.get("content-length", "")
-    return Received(
-        job=job.job,
-        status=response.status,
-        reason=response.reason,
-        headers=response.fields,
-        body=response.body,
-        size_bytes=int(length) if _LENGTH.fullmatch(length) and "content-encoding" not in response.headers else None,
-        truncated=response.truncated,
-    )
+    ) as answer:
+        if answer.status in _REDIRECTS and (location := answer.headers.get("location")):
+            return Redirected(job=job.job, location=location, status=answer.status)
+        length = answer.headers.get("content-length", "")
+        is_said = _LENGTH.fullmatch(length) is not None and "content-encoding" not in answer.headers
+        talk.say(
+            Begun(
+                job=job.job,
+                status=answer.status,
+                reason=answer.reason,
+                headers=answer.fields,
+                size_bytes=int(length) if is_said else None,
+            )
+        )
+        for data in answer.pieces(job.max_success_bytes if 200 <= answer.status < 300 else job.max_bytes):
+            talk.say(Piece(job=job.job, data=data))
+        if answer.ends_early:
+            raise WebError("the content is damaged: it ends in the middle of what is compressed")
+        return Ended(job=job.job, truncated=answer.truncated)
 
 
 def _search(job: Search) -> Found:

@@ -16,12 +16,13 @@ from host_bridge.tools.alarms import Alarm
 from host_bridge.tools.children import Child, Children
 from host_bridge.tools.interface import CallContext, Session
 from host_bridge.tools.launching import Launch
-from host_bridge.tools.web.jobs import Answer, Decoder, Job, encode
+from host_bridge.tools.web.jobs import Answer, Begun, Decoder, Job, Part, Piece, Wanted, encode
 
 _MODULE = "host_bridge.tools.web.worker"
 _MAX_WORKERS = 4  # each takes 30-100 MiB of the host while it is at work
 _IDLE_SECONDS = 60.0  # a cell that reads page after page doesn't start a process for each
 _CHECK_SECONDS = 0.1
+_MAX_WAITING = 8  # answers that nobody has taken; then the worker waits in its pipe, however much it has to say
 _VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -29,7 +30,7 @@ class WebWorker:
     """One worker process. Lent to one call at a time."""
 
     def __init__(self, children: Children, memory_bytes: int) -> None:
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._answers: queue.Queue[Answer | None] = queue.Queue(_MAX_WAITING)
         self._open_jobs: set[int] = set()
         self._next_job = 0
         self._broken = False
@@ -55,7 +56,17 @@ class WebWorker:
             CallError: The worker is gone.
         """
         self._open_jobs.add(job.job)
-        data = encode(job)
+        self._write(encode(job))
+
+    def give(self, part: Part) -> None:
+        """Give what a job wanted.
+
+        Raises:
+            CallError: The worker is gone.
+        """
+        self._write(encode(part))
+
+    def _write(self, data: bytes) -> None:
         with self._writing:
             try:
                 while data and self._child.input is not None:
@@ -78,7 +89,8 @@ class WebWorker:
         if answer is None:
             self._broken = True
             raise self._loss()
-        self._open_jobs.discard(answer.job)
+        if not isinstance(answer, Wanted | Begun | Piece):  # more is to come after these
+            self._open_jobs.discard(answer.job)
         return answer
 
     def kill(self) -> None:
@@ -103,13 +115,24 @@ class WebWorker:
             for stream, data in self._child.output():
                 if stream == "stdout":
                     for answer in decoder.feed(data):
-                        self._answers.put(answer)
+                        if not self._put(answer):
+                            return
         except (CallError, ValueError, msgspec.ValidationError):
             pass  # what it says makes no sense any more: as good as dead
         finally:
             with self._writing:  # nobody writes to a descriptor that is closed, or somebody else's by now
                 self._child.close()
-            self._answers.put(None)
+            self._put(None)
+
+    def _put(self, answer: Answer | None) -> bool:
+        """Keep an answer for whoever the worker is lent to, once there is room. False if it is to end before."""
+        while True:
+            try:
+                self._answers.put(answer, timeout=_CHECK_SECONDS)
+                return True
+            except queue.Full:
+                if self._broken:
+                    return False
 
 
 class WebWorkers:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import itertools
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import web_attacks
 
 from host_bridge import control
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, DeniedError, InvalidCallError
-from host_bridge.policy.model import UrlResource
+from host_bridge.policy.model import Access, PathResource, UrlResource
 from host_bridge.tools.http_request import HttpRequest
 from host_bridge.tools.interface import ToolOutput, Upload
 
@@ -39,9 +43,10 @@ def whole(connection: socket.socket, request: bytes) -> tuple[str, dict[str, str
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(65_536)
-    return first, headers, body
+    content = bytearray(body)
+    while len(content) < int(headers.get("content-length", 0)):
+        content += connection.recv(2**20)
+    return first, headers, bytes(content)
 
 
 @pytest.fixture
@@ -111,12 +116,14 @@ class TestARequest:
         assert headers["host"] == server.place
         assert headers["user-agent"] == "hermes-runtime"
         assert headers["x-who"] == "grün"
+        assert output.value.pop("duration_seconds") > 0
         assert output.value == {
             "status": 404,
             "reason": "No Such Thing",
             "headers": [["x-a", "1"], ["x-a", "2"], ["content-length", "9"]],
             "url": server.url("/v1/items?a=b"),
             "redirects": 0,
+            "history": [],
             "returned_bytes": 9,
             "size_bytes": 9,
             "truncated": False,
@@ -169,6 +176,224 @@ class TestARequest:
         assert outputs[0].value["returned_bytes"] == len(content)
         assert not outputs[0].bulk
 
+    def test_is_not_taken_faster_than_the_kernel_takes_it(
+        self, serve: Serve, allow: Any, ask: Ask, make_context: Any
+    ) -> None:
+        piece, count = bytes(range(256)) * 2**12, 48
+        sent, is_full = [0], threading.Event()
+
+        def handle(connection: socket.socket, request: bytes) -> None:
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(piece) * count}\r\n\r\n".encode())
+            connection.settimeout(0.5)
+            for _ in range(count):
+                left = memoryview(piece)
+                while left:
+                    try:
+                        size = connection.send(left)
+                    except TimeoutError:  # nobody reads any more
+                        is_full.set()
+                        continue
+                    sent[0] += size
+                    left = left[size:]
+
+        server = serve(handle)
+        allow(server)
+        context = make_context(credit=1000)
+        outputs: list[ToolOutput] = []
+        thread = threading.Thread(target=lambda: outputs.append(ask("GET", server.url(), context)))
+        thread.start()
+        assert is_full.wait(20)
+        assert sent[0] < 32 * 2**20
+        context.grant(len(piece) * count)
+        thread.join(30)
+        value = outputs[0].value
+        assert (value["returned_bytes"], value["truncated"]) == (len(piece) * count, False)
+        assert context.bytes_of("body") == piece * count
+
+    def test_sends_a_form_and_shows_its_fields(self, seen: Any, allow: Any, ask: Ask, session: Any) -> None:
+        server, requests = seen()
+        allow(server)
+        fields = [("name", "ä&b=c"), ("name", "2")]
+        ask("POST", server.url(), form=fields)
+        assert requests[0][2] == b"name=%C3%A4%26b%3Dc&name=2"
+        assert requests[0][1]["content-type"] == "application/x-www-form-urlencoded"
+        call = TOOL.prepare(TOOL.Arguments("POST", server.url(), form=fields), session)
+        assert call.shown["body"]["fields"] == fields
+
+    def test_uploads_what_no_message_could_hold_and_again_where_it_is_redirected_to(
+        self, seen: Any, allow: Any, ask: Ask, make_context: Any
+    ) -> None:
+        server, requests = seen(lambda line, *_: redirect("/there", 307) if "/here" in line else answer())
+        allow(server)
+        pieces = [bytes([number]) * 2**20 for number in range(13)]
+        assert ask("PUT", server.url("/here"), make_context(upload=pieces), body=Upload()).value["status"] == 200
+        assert [hashlib.sha256(body).digest() for _, _, body in requests] == [
+            hashlib.sha256(b"".join(pieces)).digest()
+        ] * 2
+
+
+class TestSaving:
+    def test_puts_the_body_into_the_file_and_says_where(
+        self, serve: Serve, allow: Any, ask: Ask, session: Any, make_context: Any
+    ) -> None:
+        content = bytes(range(256)) * 20_000
+        server = serve(answer(content))
+        allow(server)
+        context = make_context()
+        output = ask("GET", server.url(), context, save_to="out/data.bin")
+        assert Path(session.workspace, "out/data.bin").read_bytes() == content
+        assert output.bulk == {"content": b""}
+        assert not context.chunks
+        facts = {"saved_to": "out/data.bin", "saved_bytes": len(content), "returned_bytes": 0, "truncated": False}
+        assert facts.items() <= output.value.items()
+
+    def test_is_about_the_file_too(self, session: Any) -> None:
+        call = TOOL.prepare(TOOL.Arguments("GET", "https://a.example/", save_to="./out//data.bin"), session)
+        call.close()
+        assert call.resources[1] == PathResource(f"{session.workspace}/out/data.bin", "out/data.bin", Access.WRITE)
+        assert call.shown["save_to"] == "out/data.bin"
+
+    @pytest.mark.parametrize("path", ["../x", "a\0b", "~/x", ""])
+    def test_goes_to_no_place_that_write_file_does_not_go_to(self, session: Any, path: str) -> None:
+        with pytest.raises((InvalidCallError, DeniedError)):
+            TOOL.prepare(TOOL.Arguments("GET", "https://a.example/", save_to=path), session)
+
+    def test_leaves_the_file_alone_if_the_status_says_that_it_failed(
+        self, serve: Serve, allow: Any, ask: Ask, session: Any
+    ) -> None:
+        server = serve(answer(b"no such thing", status="404 Not Found"))
+        allow(server)
+        output = ask("GET", server.url(), save_to="data.bin")
+        assert (output.value["status"], output.bulk["content"]) == (404, b"no such thing")
+        assert "saved_to" not in output.value
+        assert not Path(session.workspace, "data.bin").exists()
+
+    @pytest.mark.parametrize(
+        ("sent", "settings"),
+        [
+            (answer(b"x" * 3000), {"max_bytes": 2000}),
+            (answer(b"x" * 3000).replace(b"3000", b"4000"), {}),
+            (answer(gzip.compress(b"x" * 30_000)[:-20], "Content-Encoding: gzip"), {}),
+        ],
+        ids=["too much", "too little", "cut within its compression"],
+    )
+    def test_is_whole_or_not_at_all(
+        self, serve: Serve, allow: Any, ask: Ask, session: Any, sent: bytes, settings: Any
+    ) -> None:
+        server = serve(sent)
+        allow(server)
+        session.settings["write_file"] = settings
+        path = Path(session.workspace, "data.bin")
+        path.write_bytes(b"before")
+        with pytest.raises(CallError):
+            ask("GET", server.url(), save_to="data.bin")
+        assert path.read_bytes() == b"before"
+        assert [each.name for each in path.parent.iterdir()] == ["data.bin"]
+
+    def test_hides_the_values_of_secrets(
+        self, serve: Serve, allow: Any, ask: Ask, with_secret: Any, session: Any
+    ) -> None:
+        server = serve(answer(b"your token is " + VALUE.encode()))
+        allow(server)
+        ask("GET", server.url(), with_secret(server), headers=BEARER, save_to="data.txt")
+        assert Path(session.workspace, "data.txt").read_bytes() == b"your token is [secret T]"
+
+    def test_of_an_answer_without_a_body_is_refused(self, session: Any) -> None:
+        with pytest.raises(InvalidCallError, match="no body"):
+            TOOL.prepare(TOOL.Arguments("HEAD", "https://a.example/", save_to="x"), session)
+
+
+class TestCredentials:
+    @pytest.mark.parametrize(
+        ("auth", "sent"),
+        [
+            ("[secret T]", f"Bearer {VALUE}"),
+            (("ann", "[secret T]"), "Basic " + base64.b64encode(f"ann:{VALUE}".encode()).decode()),
+            (("[secret T]", ""), "Basic " + base64.b64encode(f"{VALUE}:".encode()).decode()),
+        ],
+    )
+    def test_are_made_into_a_header_by_the_host_and_shown_by_name(
+        self, seen: Any, allow: Any, ask: Ask, with_secret: Any, session: Any, auth: Any, sent: str
+    ) -> None:
+        server, requests = seen(lambda line, headers, body: answer(headers["authorization"].encode()))
+        allow(server)
+        output = ask("GET", server.url(), with_secret(server), auth=auth)
+        assert requests[0][1]["authorization"] == sent
+        assert sent.partition(" ")[2][8:] not in output.bulk["content"].decode()  # what is before is the user's name
+        shown = TOOL.prepare(TOOL.Arguments("GET", server.url(), auth=auth), session).shown
+        assert VALUE not in str(shown)
+        assert "[secret T]" in shown["auth"].values()
+        assert "authorization" not in shown["headers"]
+
+    @pytest.mark.parametrize("status", [302, 307])
+    def test_stay_behind_when_the_answer_redirects_to_another_place(
+        self, seen: Any, allow: Any, ask: Ask, with_secret: Any, status: int
+    ) -> None:
+        back: list[Any] = []
+        storage, there = seen(lambda *_: redirect(back[0].url("/again"), status))
+        server, here = seen(
+            lambda line, *_: answer(b"end") if "/again" in line else redirect(storage.url("/x"), status)
+        )
+        back.append(server)
+        allow(server, storage)
+        output = ask("GET", server.url(), with_secret(server), auth="[secret T]")
+        assert "authorization" in here[0][1]
+        assert "authorization" not in there[0][1]
+        assert "authorization" not in here[1][1]  # nor do they come back by way of somebody else
+        assert [hop["location"] for hop in output.value["history"]] == [storage.url("/x"), server.url("/again")]
+
+    def test_go_along_within_their_place(self, seen: Any, allow: Any, ask: Ask, with_secret: Any) -> None:
+        server, requests = seen(lambda line, *_: redirect("/there") if "/here" in line else answer())
+        allow(server)
+        ask("GET", server.url("/here"), with_secret(server), auth="[secret T]")
+        assert [headers["authorization"] for _, headers, _ in requests] == [f"Bearer {VALUE}"] * 2
+
+    def test_go_nowhere_that_is_not_named(self, seen: Any, allow: Any, ask: Ask, with_secret: Any) -> None:
+        server, requests = seen()
+        other, _ = seen()
+        allow(server)
+        with pytest.raises(DeniedError, match="may not be sent to"):
+            ask("GET", server.url(), with_secret(other), auth="[secret T]")
+        assert not requests
+
+    def test_lift_no_bar_for_a_secret_elsewhere_in_the_request(
+        self, seen: Any, allow: Any, ask: Ask, with_secret: Any
+    ) -> None:
+        target, there = seen()
+        server, _ = seen(redirect(target.url(), 307))
+        allow(server, target)
+        with pytest.raises(DeniedError, match="carries a secret"):
+            ask("POST", server.url(), with_secret(server, target), auth="[secret T]", json={"k": "[secret T]"})
+        assert not there
+
+    @pytest.mark.parametrize(
+        ("auth", "value"),
+        [
+            ("[secret T]", f"{VALUE}\r\nX-Evil: 1"),
+            ("[secret T]", "two words"),
+            (("a:b", "[secret T]"), VALUE),
+            (("a\r\nX-Evil: 1", "[secret T]"), VALUE),
+            (("a", "[secret T]"), f"{VALUE}\nx"),
+            (("a", "no secret at all"), VALUE),
+            ("no secret at all", VALUE),
+        ],
+    )
+    def test_that_no_header_can_hold_are_refused_and_not_named(
+        self, seen: Any, allow: Any, ask: Ask, with_secret: Any, auth: Any, value: str
+    ) -> None:
+        server, requests = seen()
+        allow(server)
+        with pytest.raises(InvalidCallError, match="auth") as refused:
+            ask("GET", server.url(), with_secret(server, value=value), auth=auth)
+        assert value not in str(refused.value)
+        assert not requests
+
+    def test_beside_a_header_that_says_the_same_are_refused(self, session: Any) -> None:
+        with pytest.raises(InvalidCallError, match="not both"):
+            TOOL.prepare(
+                TOOL.Arguments("GET", "https://a.example/", {"AUTHORIZATION": "x"}, auth="[secret T]"), session
+            )
+
 
 class TestWhatIsRefusedAtOnce:
     @pytest.mark.parametrize("url", web_attacks.NOT_PUBLIC)
@@ -206,6 +431,8 @@ class TestWhatIsRefusedAtOnce:
             {"headers": {"X-A": "1", "x-a": "2"}},
             {"headers": {"X-A": "x" * 40_000}},
             {"body": "a", "json": 1},
+            {"form": [("a", "b")], "json": 1},
+            {"form": [("a", "b")], "body": "a"},
             {"body": ["a"]},
             {"body": 1},
             {"json": float("nan")},
@@ -365,10 +592,15 @@ class TestBounds:
             assert (value["returned_bytes"], value["size_bytes"], value["truncated"]) == (given, 5000, True)
 
     def test_a_bomb_is_cut(self, serve: Serve, allow: Any, ask: Ask) -> None:
-        server = serve(answer(gzip.compress(bytes(100 * 2**20), compresslevel=9), "Content-Encoding: gzip"))
+        # 1 GiB: files in this format can be strung together.
+        server = serve(answer(gzip.compress(bytes(2**24), compresslevel=9) * 64, "Content-Encoding: gzip"))
         allow(server)
+        before = psutil.Process().memory_info().rss
         value = ask("GET", server.url(), max_bytes=100_000).value
         assert (value["returned_bytes"], value["size_bytes"], value["truncated"]) == (100_000, None, True)
+        with pytest.raises(CallError, match="was not written"):
+            ask("GET", server.url(), max_bytes=10_000_000, save_to="bomb")
+        assert psutil.Process().memory_info().rss - before < 64 * 2**20
 
     def test_headers_without_end_are_an_error(self, serve: Serve, allow: Any, ask: Ask) -> None:
         def endless(connection: socket.socket, request: bytes) -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from host_bridge.errors import CallCancelledError, CallError, DeniedError, InvalidCallError, NotFoundError
 from host_bridge.policy.model import Access, PathResource
+from host_bridge.tools.delivery import MAX_BULK_BYTES
 from host_bridge.tools.interface import ToolOutput
-from host_bridge.tools.read_file import MAX_BULK_BYTES, PIECE_BYTES, ReadFile, _LineRange
+from host_bridge.tools.read_file import PIECE_BYTES, ReadFile, _LineRange
 
 Caller = Callable[..., ToolOutput]
 TOOL = ReadFile()
