@@ -102,10 +102,9 @@ def multipart(data: Any, files: Any) -> tuple[bytes, str]:
         InvalidToolRequestError: A secret, a name that would end its line, or no content.
     """
     parts = [] if data is None else [_field(name, value) for name, value in fields(data, "data")]
-    if not isinstance(files, Mapping | list | tuple):
+    if not isinstance(files, Mapping):
         raise InvalidToolRequestError('files is a dict: {"field": ("name.csv", b"…")}')
-    for name, value in files.items() if isinstance(files, Mapping) else files:
-        parts.append(_file(name, value))
+    parts += [_file(name, value) for name, value in files.items()]
     digest = hashlib.sha256()
     for head, content in parts:
         for piece in (head, content):

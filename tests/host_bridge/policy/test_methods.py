@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host_bridge.audit.recorded_calls import recorded_resources
 from host_bridge.declarations.inclusion import is_allowed_by
 from host_bridge.declarations.learning import ObservedCall, learn
 from host_bridge.declarations.sentences import rule_sentence
 from host_bridge.errors import InvalidCallError
 from host_bridge.policy.engine import decide
+from host_bridge.policy.floor import FLOOR
 from host_bridge.policy.loading import load_policy
 from host_bridge.policy.matching import Matcher
 from host_bridge.policy.methods import METHODS, parse_request
-from host_bridge.policy.model import AccessRequest, Effect, UrlResource
+from host_bridge.policy.model import Access, AccessRequest, Effect, UrlResource
 from host_bridge.policy.patterns import PatternError
 from host_bridge.policy.remedies import rule_for
 from host_bridge.policy.rules import Clause, Rule
-from host_bridge.policy.subjects import resources_of
+from host_bridge.policy.subjects import WORKSPACE, path_resource, resources_of
 
 ALL = set(METHODS)
 
@@ -141,3 +143,52 @@ def test_a_request_asks_until_a_rule_allows_it_and_is_braked_after_untrusted_con
     ask = decide(load_policy(profile="workspace"), AccessRequest("", "http_request", (request,)))
     assert "http_request of POST https://api.example.org" in ask.reason
     assert "http_request(POST domain:api.example.org)" in ask.remedy
+
+
+URL = "https://api.example.org/v1/x"
+
+
+@pytest.mark.parametrize(
+    ("rules", "effect", "about"),
+    [
+        ('allow = ["http_request(domain:api.example.org)"]', Effect.DENY, "write_file of ./out/x"),
+        ('allow = ["http_request", "write_file(./data/**)"]', Effect.DENY, "write_file of ./out/x"),
+        (
+            'allow = ["http_request", "write_file"]\ndeny = ["write_file(./out/**)"]',
+            Effect.DENY,
+            "write_file of ./out/x",
+        ),
+        ('allow = ["http_request", "write_file"]\nask = ["write_file(./out/**)"]', Effect.ASK, "write_file of ./out/x"),
+        ('allow = ["write_file(./out/**)"]', Effect.DENY, "http_request of GET"),
+        ('allow = ["write_file"]\nask = ["http_request"]', Effect.ASK, "http_request of GET"),
+        (
+            'allow = ["http_request", "write_file"]\ndeny = ["http_request(domain:*)"]',
+            Effect.DENY,
+            "http_request of GET",
+        ),
+        ('allow = ["http_request(domain:api.example.org)", "write_file(./out/**)"]', Effect.ALLOW, ""),
+    ],
+)
+def test_what_a_request_saves_is_a_write_file_besides(rules, effect, about):
+    policy = load_policy(profile="read-only", texts=(("user", f"version = 1\n[rules]\n{rules}\n"),))
+    saving = (parse_request(URL), path_resource("out/x", Access.WRITE))
+    decision = decide(policy, AccessRequest("", "http_request", saving))
+    assert decision.effect is effect, decision
+    assert about in decision.reason
+
+
+def test_saving_reaches_nothing_that_no_rule_gives_away():
+    policy = load_policy(profile="full", workspace="/workspace")
+    for path in (".git/hooks/pre-commit", ".envrc", ".vscode/tasks.json"):
+        request = AccessRequest("", "http_request", (parse_request(URL), path_resource(path, Access.WRITE)))
+        assert decide(policy, request).rule_id.startswith(f"{FLOOR}:"), path
+
+
+def test_saving_is_recommended_and_learned_as_two_rules():
+    saving = (parse_request(f"POST {URL}"), path_resource("out/x", Access.WRITE))
+    rules = ("http_request(POST domain:api.example.org)", "write_file(./out/x)")
+    assert learn([ObservedCall("http_request", saving)]).allow == rules
+    denied = decide(load_policy(profile="read-only"), AccessRequest("", "http_request", saving))
+    assert all(rule in denied.remedy for rule in rules)
+    shown = {"method": "POST", "url": URL, "save_to": "out/x"}
+    assert recorded_resources("http_request", shown, WORKSPACE) == saving

@@ -7,7 +7,10 @@ import pytest
 from host_bridge.control import SecretUse
 from host_bridge.errors import ConfigurationError, DeniedError
 from host_bridge.policy import commands
+from host_bridge.policy.methods import parse_request
+from host_bridge.policy.model import Access
 from host_bridge.policy.origins import parse_url
+from host_bridge.policy.subjects import path_resource
 from host_bridge.secrets.uses import Use, read_uses
 
 
@@ -110,3 +113,14 @@ def test_what_cannot_be_meant_is_refused_by_its_key(fields, key):
             [SecretUse(name="TOKEN", **fields)], principal="default", workspace="/w", known_tools={"terminal", "add"}
         )
     assert refused.value.key == key
+
+
+def test_where_an_answer_is_saved_is_not_where_the_secret_goes():
+    chosen = use(tools=("http_request(GET domain:git.example.org)",), hosts=("git.example.org",))
+    saved = path_resource("out/x", Access.WRITE)
+    chosen.check("http_request", (parse_request("https://git.example.org/"), saved))
+    for request in ("POST https://git.example.org/", "https://other.example.org/"):
+        with pytest.raises(DeniedError):
+            chosen.check("http_request", (parse_request(request), saved))
+    with pytest.raises(DeniedError):
+        use(tools=("deploy(./data/**)",)).check("deploy", (saved,))

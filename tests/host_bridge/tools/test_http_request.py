@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import web_attacks
+from web_answers import answer, redirect
 
 from host_bridge import control
 from host_bridge.errors import CallCancelledError, CallError, CallTimeoutError, DeniedError, InvalidCallError
@@ -28,14 +29,6 @@ TOOL = HttpRequest()
 Serve = Callable[..., Any]
 Ask = Callable[..., ToolOutput]
 VALUE = "tok-3n-0f-s0me-l3ngth"
-
-
-def answer(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]).encode() + body
-
-
-def redirect(location: str, status: int = 302) -> bytes:
-    return answer(b"", f"Location: {location}", status=f"{status} Elsewhere")
 
 
 def whole(connection: socket.socket, request: bytes) -> tuple[str, dict[str, str], bytes]:
@@ -613,7 +606,10 @@ class TestBounds:
         with pytest.raises(CallError, match="too long headers"):
             ask("GET", server.url())
 
-    def test_a_byte_now_and_then_ends_with_the_time(self, serve: Serve, allow: Any, ask: Ask) -> None:
+    @pytest.mark.parametrize("whose", ["the host's", "the call's"])
+    def test_a_byte_now_and_then_ends_with_the_time(
+        self, serve: Serve, allow: Any, ask: Ask, make_context: Any, whose: str
+    ) -> None:
         def slow(connection: socket.socket, request: bytes) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
             while True:
@@ -621,10 +617,11 @@ class TestBounds:
                 threading.Event().wait(0.05)
 
         server = serve(slow)
-        allow(server, timeout_seconds=1.0)
+        allow(server, **({"timeout_seconds": 1.0} if whose == "the host's" else {}))
+        context = make_context(timeout=30.0 if whose == "the host's" else 1.5)
         started = time.monotonic()
         with pytest.raises(CallTimeoutError):
-            ask("GET", server.url())
+            ask("GET", server.url(), context, save_to="slow")
         assert time.monotonic() - started < 8
 
     def test_a_server_that_reads_nothing_ends_with_the_time(self, serve: Serve, allow: Any, ask: Ask) -> None:

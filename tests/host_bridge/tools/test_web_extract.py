@@ -14,6 +14,7 @@ import msgspec
 import psutil
 import pytest
 import web_attacks
+from web_answers import answer, redirect
 
 from host_bridge.errors import (
     CallCancelledError,
@@ -34,13 +35,7 @@ Extract = Callable[..., ToolOutput]
 
 
 def page(body: str | bytes, content_type: str = "text/html; charset=utf-8", *headers: str) -> bytes:
-    data = body.encode() if isinstance(body, str) else body
-    lines = ["HTTP/1.1 200 OK", f"Content-Type: {content_type}", f"Content-Length: {len(data)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + data
-
-
-def redirect(location: str, status: int = 302) -> bytes:
-    return f"HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    return answer(body.encode() if isinstance(body, str) else body, f"Content-Type: {content_type}", *headers)
 
 
 @pytest.fixture

@@ -38,6 +38,34 @@ def test_what_was_packed_comes_out_up_to_the_limit(encoding: str, data: bytes, c
     assert output == data[:limit]
 
 
+@pytest.mark.parametrize("encoding", PACKERS)
+@given(
+    data=st.binary(max_size=300) | st.binary(min_size=1, max_size=3).map(lambda piece: piece * 500),
+    cut=st.integers(1, 50),
+    most=st.integers(1, 400),
+)
+def test_what_was_packed_comes_out_whole_in_pieces_of_bounded_size(
+    encoding: str, data: bytes, cut: int, most: int
+) -> None:
+    packed = PACKERS[encoding](data)
+    decompressor, pieces = Decompressor(encoding), []
+    for start in range(0, len(packed), cut):
+        pieces += decompressor.pieces(packed[start : start + cut], most)
+    assert b"".join(pieces) == data
+    assert all(0 < len(piece) <= most for piece in pieces)
+    assert not decompressor.is_unfinished
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", " deflate"])
+def test_an_end_in_the_middle_is_noticed(encoding: str) -> None:
+    packed = PACKERS[encoding](b"some text" * 50)
+    for end in range(3, len(packed)):
+        decompressor = Decompressor(encoding)
+        list(decompressor.pieces(packed[:end], 100))
+        assert decompressor.is_unfinished
+    assert not Decompressor(encoding).is_unfinished
+
+
 def test_members_strung_together_are_one_and_padding_is_ignored() -> None:
     packed = gzip.compress(b"one ") + gzip.compress(b"two") + b"\0" * 100
     decompressor = Decompressor("gzip")

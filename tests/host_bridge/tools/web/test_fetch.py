@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from web_answers import answer
 
 from host_bridge.policy.origins import parse_url
 from host_bridge.tools.web import fetch as module
@@ -18,10 +19,6 @@ from host_bridge.tools.web.fetch import Response, fetch, is_reachable
 from host_bridge.tools.web.problems import WebDeniedError, WebError, WebTimeoutError
 
 Serve = Callable[..., Any]
-
-
-def answer(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
 def get(url: str, *, timeout: float = 10, max_bytes: int = 10_000, **options: Any) -> Response:
