@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import hermes_runtime as hermes
+from hermes_runtime._http_response import Redirect
 from hermes_runtime._listing import Listing, NamedListing, Record
 from hermes_runtime._processes import ProcessList, ProcessLog
 from hermes_runtime._results import (
@@ -64,6 +65,7 @@ def evil_results() -> list[Any]:
         SearchResults([SearchResult(EVIL, EVIL, EVIL)], query=EVIL, provider=EVIL),
         document,
         Documents([document, Document(url=EVIL, error=EVIL)]),
+        Redirect(302, EVIL, EVIL, EVIL),
         WriteResult(EVIL, 1, True),
         PatchedFile(EVIL, EVIL),
         PatchResult([PatchedFile(EVIL, EVIL)], diff=EVIL),
