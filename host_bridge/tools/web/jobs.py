@@ -156,10 +156,15 @@ class Found(_Message, frozen=True, tag="found"):
 
 
 class Problem(_Message, frozen=True, tag="problem"):
-    """Why a job gave nothing. The text is for the kernel."""
+    """Why a job gave nothing. The text is for the kernel.
+
+    Attributes:
+        is_exhausted: Whether the worker ran out of memory, and may be unable to do more.
+    """
 
     kind: Literal["failed", "timed_out", "denied", "not_configured"]
     message: str
+    is_exhausted: bool = False
 
 
 Job = Fetch | Send | Search

@@ -85,7 +85,8 @@ def _answer(job: Job, talk: Talk) -> Answer:
     except WebError as error:
         return Problem(job=job.job, kind=error.kind, message=str(error))
     except MemoryError:
-        return Problem(job=job.job, kind="failed", message="the content needs more memory to read than is allowed")
+        text = "the content needs more memory to read than is allowed"
+        return Problem(job=job.job, kind="failed", message=text, is_exhausted=True)
     except HostBridgeError as error:
         return Problem(job=job.job, kind="failed", message=str(error))
     except Exception as error:  # the libraries that read hostile pages raise what they like

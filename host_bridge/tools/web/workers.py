@@ -16,7 +16,7 @@ from host_bridge.tools.alarms import Alarm
 from host_bridge.tools.children import Child, Children
 from host_bridge.tools.interface import CallContext, Session
 from host_bridge.tools.launching import Launch
-from host_bridge.tools.web.jobs import Answer, Begun, Decoder, Job, Part, Piece, Wanted, encode
+from host_bridge.tools.web.jobs import Answer, Begun, Decoder, Job, Part, Piece, Problem, Wanted, encode
 
 _MODULE = "host_bridge.tools.web.worker"
 _MAX_WORKERS = 4  # each takes 30-100 MiB of the host while it is at work
@@ -34,6 +34,7 @@ class WebWorker:
         self._open_jobs: set[int] = set()
         self._next_job = 0
         self._broken = False
+        self._exhausted = False
         self._writing = threading.Lock()
         self._child = _start(children, memory_bytes)
         self._thread = threading.Thread(target=self._read, name="web-worker", daemon=True)
@@ -42,7 +43,7 @@ class WebWorker:
     @property
     def is_reusable(self) -> bool:
         """Whether it has done all it was asked and can be asked again."""
-        return not self._open_jobs and not self._broken
+        return not self._open_jobs and not self._broken and not self._exhausted
 
     def new_job(self) -> int:
         """Give a number that no other job of this worker has."""
@@ -89,6 +90,8 @@ class WebWorker:
         if answer is None:
             self._broken = True
             raise self._loss()
+        if isinstance(answer, Problem) and answer.is_exhausted:
+            self._exhausted = True
         if not isinstance(answer, Wanted | Begun | Piece):  # more is to come after these
             self._open_jobs.discard(answer.job)
         return answer
