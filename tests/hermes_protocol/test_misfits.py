@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
@@ -110,6 +110,7 @@ _PLAIN = st.recursive(
 _FIELDS = st.sampled_from([*Arguments.__struct_fields__, "Path", "other"]) | st.text()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_FIELDS, _PLAIN, max_size=4) | _PLAIN)
 def test_nothing_that_a_caller_passes_brings_out_the_decoders_own_words(arguments: Any) -> None:
     try:

@@ -6,7 +6,7 @@ import re
 import shlex
 import tomllib
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from host_bridge.cli.output import plain
@@ -24,23 +24,27 @@ def read(shown: str) -> str:
     return text
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_policy_file_takes_a_shown_text_back(text: str) -> None:
     assert read(as_written(text)) == text
     assert as_written(text).isprintable()
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_shell_does_too_unless_it_has_a_quote_or_hides_something(text: str) -> None:
     assume("'" not in text and text.isprintable() and "\\u{" not in text)
     assert shlex.split(as_written(text)) == [text]
 
 
+@settings(deadline=None)
 @given(texts)
 def test_the_command_line_shows_it_as_it_is(text: str) -> None:
     assert plain(as_written(text)) == as_written(text)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["read_file", "terminal", "web_extract", "http_request", "shout"]),
     st.text("ab*?[]{}\\'\"~./ :$;|\u202e", max_size=12),

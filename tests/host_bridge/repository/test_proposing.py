@@ -71,6 +71,12 @@ def propose(project: Repository, forge: ForgeServer, *options: str) -> int:
     return main(["propose", str(project.folder / "reports/check.ipynb"), "--forge-url", forge.repository, *options])
 
 
+def start_to_propose(project: Repository, forge: ForgeServer) -> subprocess.Popen[str]:
+    """Propose in a process of its own, which a signal can end."""
+    command = [PROGRAM, "propose", "reports/check.ipynb", "--forge-url", forge.repository, "--json"]
+    return subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True)
+
+
 def hook(project: Repository, name: str, script: str) -> None:
     path = project.folder / ".git" / "hooks" / name
     path.write_text(f"#!/bin/sh\n{script}\ntrue\n")
@@ -190,12 +196,7 @@ def test_who_ends_the_run_with_ctrl_c_finds_what_ran_and_nothing_proposed(
     os.mkfifo(where)
     hook(project, "post-checkout", f"mkfifo begun; pwd > {where}")
     references = project.git("for-each-ref")
-    process = subprocess.Popen(
-        [PROGRAM, "propose", "reports/check.ipynb", "--forge-url", forge.repository, "--json"],
-        cwd=project.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_to_propose(project, forge)
     Path(where.read_text().strip(), "begun").read_text()  # returns when the last cell has begun
 
     process.send_signal(signal.SIGINT)
@@ -209,27 +210,29 @@ def test_who_ends_the_run_with_ctrl_c_finds_what_ran_and_nothing_proposed(
     executed = nbformat.read(error["saved"], as_version=4)
     assert [cell.metadata.hermes.state for cell in executed.cells] == ["succeeded", "succeeded", "cancelled"]
     assert len(project.git("worktree", "list").splitlines()) == 1
-    assert [path.name for path in machine.temporary.iterdir()] == [Path(error["saved"]).parent.name]
     machine.wait_until_clean()
+    assert [path.name for path in machine.temporary.iterdir()] == [Path(error["saved"]).parent.name]
 
 
+@pytest.mark.parametrize("before", ["", "HEAD"])  # it isn't there yet; it has an earlier proposal
 def test_ctrl_c_just_when_the_branch_has_been_made_unmakes_it(
-    project: Repository, forge: ForgeServer, capsys: pytest.CaptureFixture[str]
+    project: Repository, forge: ForgeServer, before: str
 ) -> None:
     edit(project, 0.6)
-    at_the_branch = f'rm "$0"; kill -INT {os.getpid()}'
-    for before in ("", "HEAD"):  # it isn't there yet; it has an earlier proposal
-        if before:
-            project.git("branch", BRANCH, before)
-        references = project.git("for-each-ref", "refs/heads")
-        hook(project, "reference-transaction", f'test "$1" = committed && grep -q {BRANCH} && {{ {at_the_branch}; }}')
+    if before:
+        project.git("branch", BRANCH, before)
+    references = project.git("for-each-ref", "refs/heads")
+    at_the_branch = f'test "$1" = committed && grep -q {BRANCH}'
+    hook(project, "reference-transaction", f'{at_the_branch} && rm "$0" && kill -INT $(ps -o ppid= -p $PPID)')
 
-        assert propose(project, forge) == 130
+    process = start_to_propose(project, forge)
+    out, _ = process.communicate(timeout=60)
 
-        told = capsys.readouterr().err
-        assert "cancelled at the step `commit`: it got SIGINT; nothing was proposed" in told
-        assert project.git("for-each-ref", "refs/heads") == references
-        assert len(project.git("worktree", "list").splitlines()) == 1
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["step"]) == (130, "commit")
+    assert "it got SIGINT; nothing was proposed, and your branches are as they were" in error["message"]
+    assert project.git("for-each-ref", "refs/heads") == references
+    assert len(project.git("worktree", "list").splitlines()) == 1
 
 
 @pytest.mark.slow
