@@ -15,7 +15,7 @@ from host_bridge.control import SessionConfig
 from host_bridge.errors import PolicyError
 from host_bridge.policy.engine import decide
 from host_bridge.policy.layers import Policy
-from host_bridge.policy.model import AccessRequest, Effect
+from host_bridge.policy.model import AccessRequest, Effect, Resource
 from host_bridge.policy.remedies import rule_for, shown_rule
 from host_bridge.policy.rules import Clause
 
@@ -37,7 +37,10 @@ class PolicyRules:
 
     def problem(self, calls: tuple[AskedCall, ...]) -> str:
         """See `RuleBook`."""
-        rules = {rule_for(call.tool, resource) for call in calls for resource in call.resources or (None,)}
+        try:
+            rules = self._missing(calls)
+        except PolicyError as error:
+            return str(error)
         if "" in rules:
             return "no rule can be recommended that would allow exactly this"
         if len(rules) > 1:
@@ -63,6 +66,22 @@ class PolicyRules:
         # It brings a parser that few sessions need.
         from host_bridge.policy.editing import add_rule
 
-        call = calls[0]
-        rule = rule_for(call.tool, call.resources[0] if call.resources else None)
+        (rule,) = self._missing(calls)
         add_rule(self._path, Clause.ALLOW, rule, principal=self._principal, known_tools=self._known_tools)
+
+    def _missing(self, calls: tuple[AskedCall, ...]) -> set[str]:
+        """Give the rules for all that the calls are about, but for what is allowed already, such as the file that is saved.
+
+        Raises:
+            PolicyError: The policy doesn't load any more.
+        """
+        policy = self._load("")
+        parts = [(call, resource) for call in calls for resource in call.resources or (None,)]
+        asked = [(call, resource) for call, resource in parts if not _is_allowed(policy, call, resource)]
+        return {rule_for(call.tool, resource) for call, resource in asked or parts}
+
+
+def _is_allowed(policy: Policy, call: AskedCall, resource: Resource | None) -> bool:
+    resources = () if resource is None else (resource,)
+    request = AccessRequest(call.principal, call.tool, resources, untrusted=call.untrusted)
+    return decide(policy, request).effect is Effect.ALLOW

@@ -293,7 +293,7 @@ class _Request(Call):
         if leaves and is_bound:
             raise DeniedError(
                 f"the request carries a secret, and the answer redirects to another place, {shown_place(target)}; it was not "
-                "repeated there: ask that place itself if it may have the secret",
+                "repeated there: ask that place itself if it may have the secret, or give it as auth, which stays behind",
                 rule_id=f"{HttpRequest.name}:redirect",
             )
         method = journey.url.method

@@ -11,9 +11,11 @@ from host_bridge.control import SessionConfig
 from host_bridge.errors import PolicyError
 from host_bridge.policy.layers import Policy
 from host_bridge.policy.loading import load_policy
-from host_bridge.policy.model import CommandResource, TextResource
+from host_bridge.policy.methods import parse_request
+from host_bridge.policy.model import Access, CommandResource, TextResource
+from host_bridge.policy.subjects import path_resource
 
-TOOLS = frozenset({"terminal", "read_file", "web_search"})
+TOOLS = frozenset({"terminal", "read_file", "write_file", "web_search", "http_request"})
 
 
 @pytest.fixture
@@ -89,6 +91,18 @@ def test_what_takes_several_rules_or_has_none_is_not_written(path):
     unread = (CommandResource(None, "echo $(x)", "/workspace"),)
     assert "no rule can be recommended" in book.problem((asked_call(resources=unread),))
     assert not path.exists()
+
+
+def test_what_is_allowed_already_needs_no_rule(path):
+    saving = (parse_request("https://api.example.org/x"), path_resource("data/x.csv", Access.WRITE))
+    call = asked_call(tool="http_request", resources=saving)
+    book = rules(path)
+    assert book.problem((call,)) == ""
+    book.add((call,))
+    allowed = tomllib.loads(path.read_text())["agents"]["default"]["rules"]["allow"]
+    assert allowed == ["http_request(domain:api.example.org)"]
+    problem = rules(path, '[rules]\nask = ["write_file(./data/**)"]').problem((call,))
+    assert "with the rule write_file(./data/x.csv) it would still be asked" in problem
 
 
 def test_a_policy_that_does_not_load_any_more_is_said_and_left_alone(path):
