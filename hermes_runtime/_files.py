@@ -181,6 +181,15 @@ class HostFile(io.RawIOBase):
             raise ValueError(f"{self.name} is closed")
 
 
+class _BlockReader(io.BufferedReader):
+    """A buffer that is always filled in blocks; the text layer would read past an empty one, in pieces of 8 KiB."""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read what the buffer holds, filling it first."""
+        self.peek(1)
+        return super().read1(size)
+
+
 @overload
 def open_file(path: str | os.PathLike[str], mode: Literal["rb"], *, timeout: float = ...) -> io.BufferedReader: ...
 @overload
@@ -222,7 +231,7 @@ def open_file(
             f"hermes.open(…, {mode!r}): files are opened for reading only ('r' or 'rb'); write whole files with "
             "hermes.write_file(path, content), which is atomic"
         )
-    reader = io.BufferedReader(HostFile(plain_path(path), check_seconds(timeout)), BLOCK_BYTES)
+    reader = _BlockReader(HostFile(plain_path(path), check_seconds(timeout)), BLOCK_BYTES)
     if mode == "rb":
         return reader
     return io.TextIOWrapper(reader, encoding=encoding, errors=errors, newline=newline)
