@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +18,8 @@ import nbformat
 import pytest
 from kernel_machine import Machine
 from nbformat.v4 import new_code_cell, new_notebook
+
+from host_bridge.cli import main
 
 PROGRAM = str(Path(sys.executable).parent / "hermes-runtime")
 SECONDS = 90.0
@@ -39,6 +44,14 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         check=False,
         **options,
     )
+
+
+def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has imported it all: for commands that start nothing and only say something."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -79,17 +92,17 @@ def test_a_person_gets_lines_and_a_summary_that_cannot_act_on_the_terminal(machi
     assert done.stdout.startswith("failed in ")
     assert "ValueError: \\u{1b}[2Jwhy" in done.stdout
     assert "saved out.ipynb" in done.stdout
+    assert "not confined" not in done.stdout
 
 
-@pytest.mark.parametrize(("configuration", "warns"), [("", False), ("[sandbox]\nbackend = 'none'\n", True)])
-def test_a_run_warns_that_its_kernel_was_not_confined(machine: Machine, configuration: str, warns: bool) -> None:
-    machine.configure(configuration)
+def test_a_run_warns_that_its_kernel_was_not_confined(machine: Machine) -> None:
+    machine.configure("[sandbox]\nbackend = 'none'\n")
     write(machine.workspace / "in.ipynb", "1")
 
     done = run("run", "in.ipynb", "out.ipynb")
 
     assert done.returncode == 0
-    assert ("warning: the kernel was not confined" in done.stdout) == warns
+    assert "warning: the kernel was not confined" in done.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -132,7 +145,7 @@ def test_bad_input_is_told_in_a_line_and_nothing_runs(
 ) -> None:
     write(machine.workspace / "in.ipynb", "open('ran', 'w')", parameters="days: int = 7")
 
-    done = run("run", *arguments)
+    done = ask("run", *arguments)
 
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr.splitlines()[-1]
@@ -154,7 +167,7 @@ def test_the_notebook_can_go_to_standard_output_and_the_summary_then_does_not(ma
     write(machine.workspace / "in.ipynb", "print('hello')")
 
     done = run("run", "in.ipynb", "-", "--no-progress")
-    both = run("run", "in.ipynb", "-", "--json")
+    both = ask("run", "in.ipynb", "-", "--json")
 
     assert (done.returncode, done.stderr.startswith("succeeded in ")) == (0, True)
     assert nbformat.reads(done.stdout, as_version=4).cells[0].outputs[0].text == "hello\n"
@@ -219,22 +232,22 @@ def test_at_a_terminal_a_person_is_asked(machine: Machine, typed: str, code: int
 
 
 def test_scraps_are_collected_from_a_notebook_and_a_folder(machine: Machine) -> None:
-    for number in (1, 2):
-        write(machine.workspace / "in.ipynb", f"hermes.glue('number', {number})")
-        (machine.workspace / "runs").mkdir(exist_ok=True)
-        assert run("run", "in.ipynb", f"runs/{number}.ipynb").returncode == 0
+    write(machine.workspace / "in.ipynb", "hermes.glue('number', 1)")
+    (machine.workspace / "runs").mkdir()
+    assert run("run", "in.ipynb", "runs/1.ipynb").returncode == 0
+    shutil.copy("runs/1.ipynb", "runs/2.ipynb")
 
-    assert json.loads(run("collect", "runs/1.ipynb", "--json").stdout) == {"number": 1}
-    assert json.loads(run("collect", "runs", "--json").stdout) == {"1.ipynb": {"number": 1}, "2.ipynb": {"number": 2}}
-    assert run("collect", "nowhere.ipynb").returncode == 2
+    assert json.loads(ask("collect", "runs/1.ipynb", "--json").stdout) == {"number": 1}
+    assert json.loads(ask("collect", "runs", "--json").stdout) == {"1.ipynb": {"number": 1}, "2.ipynb": {"number": 1}}
+    assert ask("collect", "nowhere.ipynb").returncode == 2
 
 
 def test_parameters_only_prepared_are_written_and_not_run(machine: Machine) -> None:
     write(machine.workspace / "in.ipynb", "open('ran', 'w')", parameters="days: int = 7  # how far back")
 
-    helped = run("run", "in.ipynb", "--help-notebook")
-    inspected = json.loads(run("inspect", "in.ipynb", "--json").stdout)
-    done = run("run", "in.ipynb", "out.ipynb", "-p", "days", "3", "--prepare-only")
+    helped = ask("run", "in.ipynb", "--help-notebook")
+    inspected = json.loads(ask("inspect", "in.ipynb", "--json").stdout)
+    done = ask("run", "in.ipynb", "out.ipynb", "-p", "days", "3", "--prepare-only")
 
     assert helped.stdout.split() == ["days", "int", "7", "how", "far", "back"]
     assert inspected["days"]["type"] == "int"
@@ -250,48 +263,48 @@ def test_notebooks_are_compared_and_validated(machine: Machine) -> None:
     nbformat.write(notebook, machine.workspace / "b.ipynb")
     (machine.workspace / "broken.ipynb").write_text("{}")
 
-    same, different = run("diff", "a.ipynb", "a.ipynb"), run("diff", "a.ipynb", "b.ipynb", "--json")
+    same, different = ask("diff", "a.ipynb", "a.ipynb"), ask("diff", "a.ipynb", "b.ipynb", "--json")
 
     assert (same.returncode, same.stdout) == (0, "no difference\n")
     assert (different.returncode, json.loads(different.stdout)["cells_changed"]) == (1, {"0": ["source"]})
-    assert run("validate", "a.ipynb").returncode == 0
-    assert run("validate", "broken.ipynb").returncode == 1
+    assert ask("validate", "a.ipynb").returncode == 0
+    assert ask("validate", "broken.ipynb").returncode == 1
 
 
 def test_the_audit_log_tells_what_was_done_and_notices_a_change(machine: Machine) -> None:
     write(machine.workspace / "in.ipynb", "hermes.terminal('echo hi')", "hermes.read_file('/etc/shadow')")
     run("run", "in.ipynb", "out.ipynb")
 
-    listed = json.loads(run("audit", "list", "--json").stdout)
-    shown, denied = run("audit", "show"), run("audit", "show", "--denied")
+    listed = json.loads(ask("audit", "list", "--json").stdout)
+    shown, denied = ask("audit", "show"), ask("audit", "show", "--denied")
     assert [(one["calls"], one["denied"]) for one in listed] == [(2, 1)]
     assert "echo hi" in shown.stdout
     assert "echo hi" not in denied.stdout
     assert "/etc/shadow" in denied.stdout
-    assert run("audit", "verify").returncode == 0
-    assert "its head was kept up to record" in run("audit", "verify").stdout
-    assert run("audit", "verify", "--all").returncode == 0
+    assert ask("audit", "verify").returncode == 0
+    assert "its head was kept up to record" in ask("audit", "verify").stdout
+    assert ask("audit", "verify", "--all").returncode == 0
 
     run_id = listed[0]["run_id"]
-    chosen = json.loads(run("audit", "show", "--run", run_id, "--denied", "--json").stdout)
+    chosen = json.loads(ask("audit", "show", "--run", run_id, "--denied", "--json").stdout)
     assert [(one["type"], one["fields"]["tool"]) for one in chosen] == [("call_decided", "read_file")]
-    assert "echo hi" in run("audit", "show", "--since", "1h", "--tool", "terminal").stdout
-    assert "/etc/shadow" not in run("audit", "show", "--since", "1h", "--tool", "terminal").stdout
-    assert "echo hi" not in run("audit", "show", "--since", "2999-01-01").stdout
-    assert "echo hi" not in run("audit", "show", "--run", "another").stdout
-    assert run("audit", "show", "--since", "yesterday").returncode == 2
+    assert "echo hi" in ask("audit", "show", "--since", "1h", "--tool", "terminal").stdout
+    assert "/etc/shadow" not in ask("audit", "show", "--since", "1h", "--tool", "terminal").stdout
+    assert "echo hi" not in ask("audit", "show", "--since", "2999-01-01").stdout
+    assert "echo hi" not in ask("audit", "show", "--run", "another").stdout
+    assert ask("audit", "show", "--since", "yesterday").returncode == 2
 
     log = Path(listed[0]["path"])
     whole = log.read_text()
     log.write_text("".join(whole.splitlines(keepends=True)[:-2]))
-    assert "the end is missing: at least 2 records" in run("audit", "verify").stdout
+    assert "the end is missing: at least 2 records" in ask("audit", "verify").stdout
     log.write_text(whole)
     log.write_text(log.read_text().replace("echo hi", "echo ho"))
-    assert run("audit", "verify", str(log)).returncode == 1
-    assert run("audit", "show", "no-such-session").returncode == 2
-    assert "kept: it is not as it was written" in run("audit", "prune", "--older-than", "0s").stdout
+    assert ask("audit", "verify", str(log)).returncode == 1
+    assert ask("audit", "show", "no-such-session").returncode == 2
+    assert "kept: it is not as it was written" in ask("audit", "prune", "--older-than", "0s").stdout
     log.unlink()
-    assert "MISSING" in run("audit", "verify", "--all").stdout
+    assert "MISSING" in ask("audit", "verify", "--all").stdout
 
 
 @pytest.mark.parametrize(
@@ -315,7 +328,7 @@ def test_the_policy_explains_what_would_be_decided(
 ) -> None:
     (machine.workspace / "a.txt").write_text("a\n")
 
-    done = run("policy", "explain", *arguments)
+    done = ask("policy", "explain", *arguments)
 
     assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
@@ -324,7 +337,7 @@ def test_policy_files_are_checked(machine: Machine) -> None:
     (machine.workspace / "good.toml").write_text('version = 1\n[rules]\nallow = ["terminal(make test)"]\n')
     (machine.workspace / "bad.toml").write_text('version = 1\n[rules]\nalow = ["terminal(make test)"]\n')
 
-    good, bad = run("policy", "check", "good.toml"), run("policy", "check", "bad.toml", "--json")
+    good, bad = ask("policy", "check", "good.toml"), ask("policy", "check", "bad.toml", "--json")
 
     assert (good.returncode, good.stdout) == (0, "good.toml: 1 rule\n")
     assert (bad.returncode, json.loads(bad.stdout)["error"]["key"]) == (2, "rules.alow")
@@ -332,18 +345,18 @@ def test_policy_files_are_checked(machine: Machine) -> None:
 
 def test_a_supervisor_is_served_seen_and_ended(machine: Machine) -> None:
     socket = machine.runtime / "b" / "s"
-    assert run("bridge", "status", "--socket", str(socket)).returncode == 1
+    assert ask("bridge", "status", "--socket", str(socket)).returncode == 1
     process = subprocess.Popen([PROGRAM, "bridge", "serve", "--socket", str(socket)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "listening" in process.stderr.readline()
 
-    status = run("bridge", "status", "--socket", str(socket), "--json")
+    status = ask("bridge", "status", "--socket", str(socket), "--json")
     assert json.loads(status.stdout) == {"socket": str(socket), "running": True, "pid": process.pid}
 
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SECONDS)
     assert process.returncode == 0
-    assert run("bridge", "status", "--socket", str(socket)).returncode == 1
+    assert ask("bridge", "status", "--socket", str(socket)).returncode == 1
 
 
 def test_a_ticket_opens_a_session_for_a_kernel_elsewhere(machine: Machine) -> None:
@@ -373,14 +386,14 @@ def test_a_kernel_is_installed_listed_and_removed(machine: Machine, monkeypatch:
     monkeypatch.setenv("JUPYTER_PATH", str(prefix / "share/jupyter"))
 
     installed = run("kernel", "install", "--prefix", str(prefix), "--name", "hermes-2", "--json")
-    listed = json.loads(run("kernel", "list", "--json").stdout)
-    removed = run("kernel", "remove", "--name", "hermes-2")
+    listed = json.loads(ask("kernel", "list", "--json").stdout)
+    removed = ask("kernel", "remove", "--name", "hermes-2")
 
     assert json.loads(installed.stdout)["path"] == str(prefix / "share/jupyter/kernels/hermes-2")
     assert "hermes-2" in listed
     assert removed.returncode == 0
-    assert "hermes-2" not in json.loads(run("kernel", "list", "--json").stdout)
-    assert run("kernel", "remove", "--name", "hermes-2").returncode == 2
+    assert "hermes-2" not in json.loads(ask("kernel", "list", "--json").stdout)
+    assert ask("kernel", "remove", "--name", "hermes-2").returncode == 2
 
 
 def test_the_doctor_makes_a_real_round_trip(machine: Machine) -> None:

@@ -101,7 +101,7 @@ names = st.one_of(
 
 
 @given(st.dictionaries(names, values, max_size=6))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_running_the_cell_gives_back_every_value_with_its_types(parameters: dict[str, Any]) -> None:
     found = run(render_parameters(parameters))
     assert list(found) == list(parameters)
