@@ -58,8 +58,11 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     pages = sorted(DECISIONS.glob("0*.md"))
     numbers = [page.name[:4] for page in pages]
     assert len(numbers) == len(set(numbers)), f"two pages have one number: {numbers}"
+    listed = (DECISIONS / "README.md").read_text()
     for page in pages:
-        assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
+        number, title = int(page.name[:4]), page.read_text().partition("\n")[0].partition(". ")[2]
+        assert page.read_text().startswith(f"# {number}. {title}"), page.name
+        assert f"{number}. [{title}]({page.name})" in listed, page.name
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
