@@ -156,7 +156,11 @@ def propose_command(
 @click.argument("change", metavar="PR|BASE..HEAD")
 @click.option("--out", type=FILE, metavar="FILE", help="Write the page there; by default review.html.")
 @click.option("--web", is_flag=True, help="Open nbdime's web view instead.")
-@click.option("--comment", is_flag=True, help="Also write the summary as a comment to the pull request.")
+@click.option(
+    "--comment",
+    is_flag=True,
+    help="Also write the summary as a comment to the pull request, in place of an earlier one.",
+)
 @click.option("--repository", "folder", default=".", metavar="DIR", help="A folder in the repository.")
 @_forge_options
 @json_option
@@ -180,7 +184,7 @@ def review_command(
     """
     from host_bridge.executor.imports import import_jsonschema_lightly
     from host_bridge.repository.git import Git
-    from host_bridge.repository.reviewing import review
+    from host_bridge.repository.reviewing import post, review
 
     import_jsonschema_lightly()
     git = Git.at(folder)
@@ -199,7 +203,9 @@ def review_command(
     written = out or ("" if as_json else "review.html")
     if written:
         Path(written).write_text(found.page(), encoding="utf-8")
-    commented = forge.comment(found.number, found.text()) if comment and forge and found.number is not None else ""
+    commented, is_new = (
+        post(forge, found.number, found) if comment and forge and found.number is not None else ("", False)
+    )
     if as_json:
         print_json({**found.to_dict(), "page": written or None, "comment": commented or None})
         return
@@ -210,7 +216,7 @@ def review_command(
         click.echo("permissions are gained")
     click.echo(f"saved {plain(written)}")
     if commented:
-        click.echo(f"commented {plain(commented)}")
+        click.echo(f"{'commented' if is_new else 'updated the comment'} {plain(commented)}")
 
 
 def _open_web_view(folder: Path, base: str, head: str) -> None:

@@ -87,7 +87,7 @@ class Review:
                 parts.append(change_text(one.changes, None))
         if not self.notebooks:
             parts.append("No notebook changed.")
-        return cut("\n\n".join([*parts, MARK]))
+        return cut("\n\n".join([MARK, *parts]))  # first, where it is never cut off: by it the comment is found again
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON, without the notebooks themselves."""
@@ -146,6 +146,21 @@ def review(git: Git, subject: str, *, forge: Forge | None = None, remote: str = 
     head = head.removeprefix(".") or "HEAD"
     commits = [git.text("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}") for name in (base, head)]
     return _reviewed(git, commits[0], commits[1], subject, None)
+
+
+def post(forge: Forge, number: int, found: Review) -> tuple[str, bool]:
+    """Write a review's summary as a comment, or in place of an earlier one.
+
+    Returns:
+        The comment's address, and whether it is new.
+
+    Raises:
+        ForgeError: The forge can't be asked, or said no.
+    """
+    earlier = forge.find_comment(number, MARK)
+    if earlier is None:
+        return forge.comment(number, found.text()), True
+    return forge.update_comment(number, earlier, found.text()), False
 
 
 def _reviewed(git: Git, base: str, head: str, title: str, number: int | None) -> Review:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from host_bridge.repository.forges.http import Api
 from host_bridge.repository.forges.interface import PullRequest
 from host_bridge.repository.forges.places import Place
 from host_bridge.repository.forges.pulls import Pulls
-
-_PAGE = 50  # the most that an instance gives by default
-_MAX_PAGES = 40
 
 
 class Gitea(Pulls):
@@ -18,10 +18,13 @@ class Gitea(Pulls):
         super().__init__(Api(f"{place.site}/api/v1", {"Authorization": f"token {token}"}, token), place)
 
     def find(self, head: str, base: str) -> PullRequest | None:
-        """Look through the open pull requests: the request by branches takes no base with a slash in its name."""
-        for page in range(1, _MAX_PAGES + 1):
-            listed = self._open(page=page, limit=_PAGE)
-            found = self._choose(listed, head, base)
-            if found is not None or not isinstance(listed, list) or len(listed) < _PAGE:
-                return found
-        return None
+        """Look through the open pull requests for the base.
+
+        The request by both branches gives merged ones too, and takes no base with a slash in its name. An instance that is
+        too old for `base_branch` gives all that are open; those are looked through as well.
+        """
+        listed = self._api.walk(f"{self._repository}/pulls", size="limit", state="open", base_branch=base)
+        return self._choose(listed, head, base)
+
+    def _comments(self, number: int) -> Iterable[Any]:
+        return self._api.get_list(f"{self._repository}/issues/{number}/comments")  # all of them: it has no pages

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from host_bridge.repository.forges.http import Api
 from host_bridge.repository.forges.interface import PullRequest
 from host_bridge.repository.forges.places import Place
@@ -20,4 +23,8 @@ class GitHub(Pulls):
 
     def find(self, head: str, base: str) -> PullRequest | None:
         """Ask for the pull requests of a branch."""
-        return self._choose(self._open(head=f"{self._owner}:{head}", base=base), head, base)
+        listed = self._api.get_list(f"{self._repository}/pulls", state="open", head=f"{self._owner}:{head}", base=base)
+        return self._choose(listed, head, base)
+
+    def _comments(self, number: int) -> Iterable[Any]:
+        return self._api.walk(f"{self._repository}/issues/{number}/comments", size="per_page")

@@ -11,7 +11,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from host_bridge.policy.display import one_line
@@ -19,7 +19,24 @@ from host_bridge.repository.forges.interface import ForgeError
 
 _TIMEOUT_SECONDS = 30.0
 _MAX_ANSWER_BYTES = 16 * 2**20  # a page of fifty pull requests with long texts
+_PAGE = 50  # the most that Gitea gives by default; GitHub and GitLab give 100
+_MAX_PAGES = 40
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HINTS = {
+    301: "the repository has another address now: change the remote's",
+    302: "the repository has another address now: change the remote's",
+    401: "the token is wrong or has expired: give another",
+    403: "the token may not do that: it needs to write this repository and its pull requests",
+    404: "there is no such thing, or the token may not see it",
+    409: "there is one already, or somebody changed it meanwhile: do it again",
+    412: "somebody changed it meanwhile: do it again",
+    413: "that is more than the forge takes: propose less at once",
+    422: "the forge can't do that: are both branches there, and does one have what the other hasn't?",
+    423: "the repository is archived: have it unarchived, or work in another",
+    429: "those were too many requests: wait a little, and do it again",
+    500: "the forge itself failed: do it again later, or ask who runs it",
+}
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -51,6 +68,29 @@ class Api:
     def get(self, path: str, **query: str | int) -> Any:
         """Ask for something."""
         return self._send("GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path, None)
+
+    def get_list(self, path: str, **query: str | int) -> list[Any]:
+        """Ask for a list."""
+        listed = self.get(path, **query)
+        if not isinstance(listed, list):
+            raise ForgeError("the forge's answer is no list; is its address right, and its kind?")
+        return listed
+
+    def walk(self, path: str, *, size: str, **query: str | int) -> Iterator[Any]:
+        """Ask for a list page by page, as far as it is wanted.
+
+        The end is a page with nothing on it: a page may be shorter than was asked for only because an instance gives less.
+
+        Args:
+            path: Of the list.
+            size: What the forge calls a page's size.
+            query: Further parameters.
+        """
+        for page in range(1, _MAX_PAGES + 1):
+            listed = self.get_list(path, **query, **{"page": page, size: _PAGE})
+            if not listed:
+                return
+            yield from listed
 
     def send(self, method: str, path: str, content: Mapping[str, Any]) -> Any:
         """Create or change something."""
@@ -84,14 +124,9 @@ class Api:
             reason = str(said.get("message") or said.get("error") or said)
         except (OSError, ValueError, AttributeError, http.client.HTTPException):
             reason = str(error.reason)
-        hint = {
-            301: "; the repository has another address now: change the remote's",
-            302: "; the repository has another address now: change the remote's",
-            401: "; the token is wrong or has expired: give another",
-            403: "; the token may not do that: it needs to write this repository and its pull requests",
-            404: "; there is no such thing, or the token may not see it",
-        }.get(error.code, "")
-        return ForgeError(f"{what}: {error.code} {self._shown(reason)}{hint}", status=error.code)
+        hint = _HINTS.get(min(error.code, 500), "")  # what begins with a 5 is the forge's own failure
+        told = f"{what}: {error.code} {self._shown(reason)}{hint and f'; {hint}'}"
+        return ForgeError(told, status=error.code)
 
     def _shown(self, text: object) -> str:
         shown = str(text)

@@ -33,6 +33,7 @@ class PullRequest:
         url: Its page.
         head: The branch with the change.
         base: The branch it is for.
+        is_fork: Whether the head is in another repository.
     """
 
     number: int
@@ -40,13 +41,28 @@ class PullRequest:
     title: str
     head: str
     base: str
+    is_fork: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment on a pull request.
+
+    Attributes:
+        id: What the forge calls it by.
+        author: The id of whoever wrote it; None if they are gone.
+    """
+
+    id: int
+    author: int | None
+    body: str
 
 
 class Forge(Protocol):
     """One repository on a forge. Every method raises `ForgeError` when it can't do what it says."""
 
     def find(self, head: str, base: str) -> PullRequest | None:
-        """Give the open pull request from one branch to the other; None if there is none."""
+        """Give the open pull request from one branch to the other, both of this repository; None if there is none."""
 
     def get(self, number: int) -> PullRequest:
         """Give a pull request by its number."""
@@ -59,6 +75,15 @@ class Forge(Protocol):
 
     def comment(self, number: int, body: str) -> str:
         """Write a comment, and give its address."""
+
+    def find_comment(self, number: int, mark: str) -> Comment | None:
+        """Give the comment that begins with a mark and is the token's own; None if there is none, or that can't be known.
+
+        Anybody can write the mark. Whose comment it is, who can change its text later: so it has to be ours.
+        """
+
+    def update_comment(self, number: int, comment: Comment, body: str) -> str:
+        """Give a comment another text, and give its address."""
 
     def head_reference(self, number: int) -> str:
         """Name the reference under which the forge keeps a pull request's commits, for `git fetch`."""

@@ -156,9 +156,12 @@ def test_a_threshold_is_changed_proposed_proposed_again_and_reviewed(
     assert "<script" not in page
     assert "allow: terminal(ls *)" in page
     assert "threshold = 0.65" in page
-    [(number, comment)] = forge.comments
+    [(number, comment)] = forge.texts
     assert number == 1
     assert "## `reports/check.ipynb`" in comment
+    assert main(["review", "1", "--comment", *options]) == 0
+    assert f"updated the comment {forge.repository}" in capsys.readouterr().out
+    assert forge.texts == [(1, comment)]
 
     # It is merged, and the base moves on; the next proposal begins there, and is compared with the run recorded there.
     moved = project.git("commit-tree", "-p", second, "-m", "Go on", f"{second}^{{tree}}").strip()

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from forge_server import TOKEN, forge_server
 from hypothesis import given
 from hypothesis import strategies as st
 from repositories import Repository
 
 from host_bridge.cli import main
+from host_bridge.repository.forges.gitea import Gitea
+from host_bridge.repository.forges.places import place_of
 from host_bridge.repository.git import Git
 from host_bridge.repository.markdown import block, code, table
-from host_bridge.repository.reviewing import review
+from host_bridge.repository.reviewing import post, review
 
 
 @pytest.fixture
@@ -55,6 +58,25 @@ def test_every_notebook_of_a_change_is_there_what_was_written_first(changed: Rep
     assert "x = <mark>2</mark>" in page
     assert "/home/ann/secret 1" not in page  # the same before and after
     assert "new()" in found.text()
+
+
+def test_a_review_that_is_written_again_replaces_itself(changed: Repository) -> None:
+    git = Git(changed.folder)
+    with forge_server() as server:
+        forge = Gitea(place_of(server.repository), TOKEN)
+        forge.create("change", "main", "Title", "Text")
+        first, is_new = post(forge, 1, review(git, "main..change"))
+        assert is_new
+        changed.write("long.ipynb", *(f"x{number} = {'y' * 4000}" for number in range(40)))
+        changed.commit("More than a comment can hold")
+
+        assert post(forge, 1, review(git, "main..change")) == (first, False)
+        assert post(forge, 1, review(git, "main..change")) == (first, False)
+
+        [(number, text)] = server.texts
+        assert number == 1
+        assert "## `long.ipynb`" in text
+        assert "(cut:" in text
 
 
 def test_the_command_writes_a_page_and_gives_json(

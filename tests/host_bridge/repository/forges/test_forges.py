@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forge_answers import ANN, OTHER
 from forge_server import TOKEN, ForgeServer, forge_server
 from repositories import Repository
 
@@ -49,7 +50,47 @@ def test_a_pull_request_is_opened_found_changed_and_commented(server: ForgeServe
     assert forge.update(1, "New", "Other text").title == "New"
     assert server.pulls[1]["body"] == "Other text"
     assert forge.comment(1, "Well done").startswith(server.repository)
-    assert server.comments == [(1, "Well done")]
+    assert server.texts == [(1, "Well done")]
+
+
+def test_a_comment_of_ones_own_is_found_again_and_changed(server: ForgeServer, forge: Forge) -> None:
+    forge.create("agent/x", "main", "Title", "Text")
+    assert forge.find_comment(1, "<!-- mark -->") is None
+    bodies = [
+        (OTHER, "<!-- mark --> somebody who would change it later"),
+        (ANN, "> <!-- mark -->\na quotation"),
+        *[(OTHER, f"talk {number}") for number in range(5)],
+        (ANN, "<!-- mark -->\nfirst"),
+    ]
+    server.comments = {100 + at: {"number": 1, "author": who, "body": body} for at, (who, body) in enumerate(bodies)}
+    server.largest_page = 3  # what is ours is on a later page
+
+    found = forge.find_comment(1, "<!-- mark -->")
+
+    assert found is not None
+    assert (found.id, found.author, found.body) == (107, ANN, "<!-- mark -->\nfirst")
+    assert forge.update_comment(1, found, "<!-- mark -->\nsecond").startswith(server.repository)
+    assert [body for _, body in server.texts] == [body for _, body in bodies[:-1]] + ["<!-- mark -->\nsecond"]
+
+
+def test_whose_comment_it_is_has_to_be_known(server: ForgeServer, forge: Forge) -> None:
+    forge.create("agent/x", "main", "Title", "Text")
+    forge.comment(1, "<!-- mark -->")
+    server.knows_me = False
+    assert forge.find_comment(1, "<!-- mark -->") is None
+    server.failures = [500]
+    with pytest.raises(ForgeError):
+        forge.find_comment(1, "<!-- mark -->")
+
+
+def test_a_forks_branch_of_the_same_name_is_not_ours(server: ForgeServer, forge: Forge) -> None:
+    server.pulls[1] = {"head": "agent/x", "base": "main", "title": "Theirs", "body": "", "is_fork": True}
+    assert forge.find("agent/x", "main") is None
+    assert forge.get(1).is_fork
+    server.pulls[2] = {"head": "agent/x", "base": "main", "title": "Ours", "body": ""}
+    found = forge.find("agent/x", "main")
+    assert found is not None
+    assert (found.number, found.is_fork) == (2, False)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +99,13 @@ def test_a_pull_request_is_opened_found_changed_and_commented(server: ForgeServe
         (401, "wrong or has expired"),
         (403, "may not do that"),
         (404, "may not see it"),
-        (409, "409"),
-        (500, "500"),
+        (409, "there is one already"),
+        (413, "more than the forge takes"),
+        (422, "are both branches there"),
+        (423, "archived"),
+        (429, "wait a little"),
+        (500, "itself failed"),
+        (502, "itself failed"),
         (302, "another address"),
     ],
 )
@@ -81,16 +127,6 @@ def test_an_answer_that_is_cut_is_no_answer_and_nothing_is_done_twice(server: Fo
         forge.create("agent/x", "main", "Title", "Text")
     assert caught.value.status == 409
     assert len(server.pulls) == 1
-
-
-def test_a_pull_request_on_a_later_page_is_found(token: str, repository: Repository) -> None:
-    with forge_server("gitea") as server:
-        forge = open_forge(Git(repository.folder), "origin", address=server.repository)
-        for number in range(120):
-            forge.create(f"b{number}", "main", "Title", "Text")
-        found = forge.find("b110", "main")
-        assert found is not None
-        assert found.number == 111
 
 
 def test_the_token_is_in_no_error_and_travels_neither_readable_nor_elsewhere(repository: Repository) -> None:
