@@ -1,15 +1,13 @@
 """A forge on this machine: answers what the real ones' published descriptions say, and refuses what they don't know.
 
 What Gitea may be asked, and answers, is checked against its own description (`gitea_description.py`): a request that doesn't
-fit is refused with 422, and an answer of this server that doesn't fit fails the test that uses it. The operations of GitHub and
-GitLab are written down here from their references, as far as they are used.
+fit is refused with 422, and an answer of this server that doesn't fit fails the test that uses it. Of GitHub and GitLab only
+requests are checked (`forge_references.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -18,53 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import forge_answers
-from gitea_description import DescriptionError, find_operation
+import forge_references
+import gitea_description
+from gitea_description import DescriptionError
 
 TOKEN = "t0ken-of-ann"
 
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """One operation of GitHub or GitLab: what it may be sent, and what it answers.
-
-    Attributes:
-        sent: The fields that its body may have, and those it has to have behind a `!`.
-        query: The parameters it takes.
-    """
-
-    method: str
-    path: str
-    code: int
-    does: str
-    sent: str = ""
-    query: str = ""
-
-
-_PULL = "/repos/ann/reports/pulls"
-_PROJECT = "/projects/ann%2Freports/merge_requests"
-OPERATIONS = {
-    "github": [
-        Operation("GET", rf"/api/v3{_PULL}", 200, "list", query="state head base sort direction per_page page"),
-        Operation("GET", rf"/api/v3{_PULL}/(\d+)", 200, "get"),
-        Operation("POST", rf"/api/v3{_PULL}", 201, "create", sent="!head !base title body head_repo draft"),
-        Operation("PATCH", rf"/api/v3{_PULL}/(\d+)", 200, "update", sent="title body state base maintainer_can_modify"),
-        Operation("GET", r"/api/v3/repos/ann/reports/issues/(\d+)/comments", 200, "comments", query="since per_page page"),
-        Operation("POST", r"/api/v3/repos/ann/reports/issues/(\d+)/comments", 201, "comment", sent="!body"),
-        Operation("PATCH", r"/api/v3/repos/ann/reports/issues/comments/(\d+)", 200, "edit_comment", sent="!body"),
-        Operation("GET", r"/api/v3/user", 200, "me"),
-    ],
-    "gitlab": [
-        Operation("GET", rf"/api/v4{_PROJECT}", 200, "list", query="state source_branch target_branch page per_page"),
-        Operation("GET", rf"/api/v4{_PROJECT}/(\d+)", 200, "get"),
-        Operation("POST", rf"/api/v4{_PROJECT}", 201, "create", sent="!source_branch !target_branch !title description labels"),
-        Operation("PUT", rf"/api/v4{_PROJECT}/(\d+)", 200, "update", sent="title description target_branch state_event labels"),
-        Operation("GET", rf"/api/v4{_PROJECT}/(\d+)/notes", 200, "comments", query="sort order_by page per_page"),
-        Operation("POST", rf"/api/v4{_PROJECT}/(\d+)/notes", 201, "comment", sent="!body"),
-        Operation("PUT", rf"/api/v4{_PROJECT}/\d+/notes/(\d+)", 200, "edit_comment", sent="!body"),
-        Operation("GET", r"/api/v4/user", 200, "me"),
-    ],
-}  # fmt: skip
-_GITEA = {
+_GITEA = {  # which of the methods below does an operation of the description
     "repoListPullRequests": "list",
     "repoGetPullRequest": "get",
     "repoCreatePullRequest": "create",
@@ -117,28 +75,23 @@ class ForgeServer:
             return 401, {"message": f"token {headers.get('Authorization')} is not known"}
         if self.kind == "gitea":
             return self._answer_as_gitea(method, path, query, headers.get("Content-Type"), body)
-        for operation in OPERATIONS[self.kind]:
-            match = re.fullmatch(operation.path, path)
-            if match and operation.method == method:
-                parameters = dict(urllib.parse.parse_qsl(query))
-                if unknown := set(parameters) - set(operation.query.split()):
-                    return 422, {"message": f"unknown parameters {unknown}"}
-                content = json.loads(body) if body else {}
-                if problem := _problem(operation, content):
-                    return 422, {"message": problem}
-                number = int(match[1]) if match.groups() else 0
-                return self._do(operation.does, operation.code, number, content, parameters)
-        return 404, {"message": f"no operation {method} {path}"}
+        found = forge_references.find_operation(self.kind, method, path)
+        if found is None:
+            return 404, {"message": f"no operation {method} {path}"}
+        operation, number = found
+        if problem := operation.refusal(query, body):
+            return 422, {"message": problem}
+        return self._do(operation.does, operation.code, number, body, query)
 
     def told_to_fail(self, method: str, target: str, code: int) -> Any:
         """Give what is in a failure that was wished for."""
-        found = find_operation(method, target.partition("?")[0]) if self.kind == "gitea" else None
+        found = gitea_description.find_operation(method, target.partition("?")[0]) if self.kind == "gitea" else None
         return {"message": "it was told to fail"} if found is None or found[0].has_content(code) else None
 
     def _answer_as_gitea(
         self, method: str, path: str, query: str, content_type: str | None, body: bytes
     ) -> tuple[int, Any]:
-        found = find_operation(method, path)
+        found = gitea_description.find_operation(method, path)
         if found is None:
             return 404, None
         operation, values = found
@@ -147,18 +100,15 @@ class ForgeServer:
         if (values.get("owner", "ann"), values.get("repo", "reports")) != ("ann", "reports"):
             return 404, None
         number = int(values.get("index") or values.get("id") or 0)
-        parameters = dict(urllib.parse.parse_qsl(query))
-        does = _GITEA[operation.name]
-        code, content = self._do(does, operation.success, number, json.loads(body) if body else {}, parameters)
+        code, content = self._do(_GITEA[operation.name], operation.success, number, body, query)
         content = content if operation.has_content(code) else None
         operation.check_answer(code, content)
         return code, content
 
-    def _do(
-        self, does: str, code: int, number: int, content: dict[str, Any], parameters: Mapping[str, str]
-    ) -> tuple[int, Any]:
+    def _do(self, does: str, code: int, number: int, body: bytes, query: str) -> tuple[int, Any]:
         if number and number not in (self.comments if does == "edit_comment" else self.pulls):
             return 404, {"message": "not found"}
+        content, parameters = json.loads(body) if body else {}, dict(urllib.parse.parse_qsl(query))
         done: tuple[int, Any] = getattr(self, f"_{does}")(code, number, content, parameters)
         return done
 
@@ -179,15 +129,16 @@ class ForgeServer:
         }
         if not (made["head"] and made["base"] and made["title"]):
             return 422, {"message": "head, base and title are required"}
-        if any((made["head"], made["base"]) == (pull["head"], pull["base"]) for pull in self.pulls.values()):
+        ours = [(pull["head"], pull["base"]) for pull in self.pulls.values() if not pull.get("is_fork")]
+        if (made["head"], made["base"]) in ours:
             return 409, {"message": "pull request already exists for these targets"}
         number = len(self.pulls) + 1
         self.pulls[number] = made
         return code, self._shown(number)
 
     def _update(self, code: int, number: int, content: dict[str, Any], _: Any) -> tuple[int, Any]:
-        pull = self.pulls[number]
-        pull |= {"title": content["title"], "body": content.get("body", content.get("description"))}
+        names = {"title": "title", "body": "body", "description": "body"}
+        self.pulls[number] |= {names[name]: value for name, value in content.items() if name in names}
         return code, self._shown(number)
 
     def _comments(self, code: int, number: int, _: Any, parameters: Mapping[str, str]) -> tuple[int, Any]:
@@ -218,16 +169,6 @@ class ForgeServer:
 
     def _shown_comment(self, id_: int) -> dict[str, Any]:
         return forge_answers.comment(self.kind, self.repository, id_, self.comments[id_])
-
-
-def _problem(operation: Operation, content: Any) -> str:
-    if not isinstance(content, dict):
-        return "the body is no object"
-    names = operation.sent.split()
-    known = {name.removeprefix("!") for name in names}
-    missing = {name[1:] for name in names if name.startswith("!")} - set(content)
-    wrong = [name for name, value in content.items() if name not in known or not isinstance(value, str)]
-    return f"unknown or no text: {wrong}, missing: {missing}" if wrong or missing else ""
 
 
 @contextmanager
