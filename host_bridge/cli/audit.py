@@ -103,7 +103,7 @@ def show_command(
     shown = [path for path in paths if not over_all or any(path == each for each, _ in chosen)]
     for path in shown:
         click.echo(f"{path}:")
-        click.echo(table(_call_row(call) for each, call in chosen if each == path) or "no calls")
+        click.echo(table((_call_row(call) for each, call in chosen if each == path), gives_way=3) or "no calls")
     if not shown:
         print_note("no such calls")
 
@@ -254,10 +254,12 @@ def _summary_row(log: LogSummary) -> tuple[str, ...]:
 
 
 def _call_row(call: CallEntry) -> tuple[str, ...]:
+    from host_bridge.runs.amounts import took
+
     decided: dict[str, Any] = call.decided.fields
     settled: dict[str, Any] = call.settled.fields if call.settled else {}
     cell = decided.get("cell_index")
-    took = f"{settled['duration_seconds'] * 1e3:.1f} ms" if "duration_seconds" in settled else ""
+    duration = settled.get("duration_seconds")
     return (
         call.decided.time[:23],
         "" if cell is None else f"cell {cell}",
@@ -265,7 +267,7 @@ def _call_row(call: CallEntry) -> tuple[str, ...]:
         _shown(decided.get("arguments")),
         f"{decided.get('effect', '')} [{decided.get('rule_id', '')}]{_answer(call)}",
         str(settled.get("outcome", "")),
-        took,
+        took(duration) if isinstance(duration, int | float) else "",
     )
 
 
@@ -280,6 +282,7 @@ def _shown(arguments: Any) -> str:
     """Give the arguments that say most, short."""
     if not isinstance(arguments, dict):
         return "(not kept)"
-    told = [str(value) for name, value in arguments.items() if name in ("command", "path", "query", "urls", "pattern")]
-    text = " ".join(told) or ", ".join(arguments)
+    from host_bridge.policy.telling import telling
+
+    text = telling(arguments)
     return text if len(text) <= 60 else f"{text[:59]}…"

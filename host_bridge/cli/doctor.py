@@ -9,7 +9,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import debug_option, json_option
-from host_bridge.cli.output import plain, print_json
+from host_bridge.cli.output import hanging, plain, print_json
 
 if TYPE_CHECKING:
     from host_bridge.doctor import Finding
@@ -47,6 +47,8 @@ def doctor_command(as_json: bool) -> None:
 
 def _show(finding: Finding) -> None:
     mark, colour = _MARKS[finding.status]
-    click.echo(f"{click.style(f'{mark:4}', fg=colour)}  {finding.subject:{_SUBJECT_WIDTH}}  {plain(finding.text)}")
+    first = f"{'':4}  {finding.subject:{_SUBJECT_WIDTH}}  "
+    click.echo(f"{click.style(f'{mark:4}', fg=colour)}{first[4:]}{hanging(first, plain(finding.text))}")
     if finding.remedy:
-        click.echo(f"{'':{_SUBJECT_WIDTH + 8}}to do: {plain(finding.remedy)}")
+        first = f"{'':{_SUBJECT_WIDTH + 8}}to do: "
+        click.echo(f"{first}{hanging(first, plain(finding.remedy))}")

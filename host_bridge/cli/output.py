@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ import click
 from host_bridge.policy.display import collapsed, escaped, one_line
 
 _SHORT_CHARACTERS = 80
+_LEAST_WIDTH = 16  # a column below that says nothing any more: rather let the terminal wrap
 _MAX_SHOWN_CHARACTERS = 8192  # the longest command line the policy understands: what is asked about is shown whole
 
 
@@ -33,15 +36,56 @@ def plain(text: str) -> str:
     return shown if left_out <= 0 else f"{shown[:_MAX_SHOWN_CHARACTERS]}… ({left_out} more characters)"
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Lay rows out in columns as wide as their widest cell."""
+def table(rows: Iterable[Sequence[str]], *, gives_way: int | None = None, margin: int = 0) -> str:
+    """Lay rows out in columns as wide as their widest cell.
+
+    Args:
+        rows: Texts.
+        gives_way: The column that is cut in its middle where a terminal has no room for all of it. For overviews only: what
+            somebody decides on is never cut.
+        margin: How far in the table will stand.
+    """
     cells = [[one_line(cell) for cell in row] for row in rows]
     if not cells:
         return ""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    room = terminal_width()
+    if gives_way is not None and room is not None:
+        others = sum(widths) - widths[gives_way] + 2 * (len(widths) - 1)
+        widths[gives_way] = min(widths[gives_way], max(_LEAST_WIDTH, room - margin - others))
+        for row in cells:
+            row[gives_way] = shortened(row[gives_way], widths[gives_way])
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def terminal_width() -> int | None:
+    """Give how many columns the terminal has that the result goes to; None where it goes elsewhere, to be read whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def shortened(text: str, width: int) -> str:
+    """Give text of a width, without its middle: the ends of a path and of a command say most."""
+    if len(text) <= width:
+        return text
+    head = width // 2
+    return f"{text[:head]}…{text[len(text) - (width - head - 1) :]}"
+
+
+def hanging(first: str, text: str) -> str:
+    """Give text behind a beginning; on a terminal its further lines stand below its own first one.
+
+    Args:
+        first: The beginning, without what colours it.
+        text: The text.
+    """
+    room = terminal_width()
+    if room is None or room - len(first) < _LEAST_WIDTH:
+        return text
+    width = room - len(first)
+    pieces = (textwrap.wrap(line, width, break_on_hyphens=False, break_long_words=False) for line in text.splitlines())
+    return f"\n{'':{len(first)}}".join(piece for lines in pieces for piece in lines)
 
 
 def short(value: Any) -> str:

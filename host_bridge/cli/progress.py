@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _TITLE_CHARACTERS = 48
 _TICK_SECONDS = 1.0
+_AT_FIRST = "{elapsed}  {desc}"  # how many cells there are isn't known yet
+_IN_CELLS = "{n_fmt}/{total_fmt} |{bar:24}| {elapsed}  {desc}"
 
 
 class Progress:
@@ -56,7 +58,8 @@ class ProgressBar(Progress):
             dynamic_ncols=True,
             leave=False,
             mininterval=0,
-            bar_format="{n_fmt}/{total_fmt} |{bar:24}| {elapsed}  {desc}",
+            desc="starting the kernel",
+            bar_format=_AT_FIRST,
         )
         self._lock = threading.Lock()
         self._pauses = 0
@@ -67,7 +70,7 @@ class ProgressBar(Progress):
     def __call__(self, cell: CellProgress) -> None:
         """Move the bar."""
         with self._lock:
-            self._bar.total = cell.total
+            self._bar.bar_format, self._bar.total = _IN_CELLS, cell.total
             is_over = cell.state != "running"
             self._bar.n = cell.index + is_over
             self._bar.set_description_str("" if is_over else title(cell.source), refresh=False)

@@ -39,7 +39,7 @@ def list_command(state: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([_as_json(entry) for entry in found])
     elif found:
-        click.echo(table(map(_row, found)))
+        click.echo(table(map(_row, found), gives_way=5))
     else:
         print_note("no runs")
 
@@ -92,7 +92,7 @@ def show_command(run: str, denied: bool, html_path: str | None, as_json: bool) -
         print_json({**_as_json(entry), "facts": facts, "calls": [_call_as_json(call) for call in shown]})
         return
     click.echo("\n".join(_lines(entry)))
-    click.echo(indented(note or table(map(_call_row, shown)) or "no calls"))
+    click.echo(indented(note or table(map(_call_row, shown), gives_way=1, margin=2) or "no calls"))
 
 
 @runs_command.command("gc")
@@ -194,25 +194,28 @@ def _as_json(entry: RunEntry) -> dict[str, Any]:
 
 
 def _row(entry: RunEntry) -> tuple[str, ...]:
+    from host_bridge.runs.amounts import took
+
     calls = entry.tool_calls.get("total", 0)
     denied = entry.tool_calls.get("by_outcome", {}).get("denied", 0)
     return (
         entry.started[:19].replace("T", " "),
         entry.run_id[:12],
         entry.shown_state,
-        f"{entry.duration_seconds:.1f} s" if entry.ended else "",
+        took(entry.duration_seconds) if entry.ended else "",
         counted(calls, "call") + (f", {denied} denied" if denied else ""),
         entry.output or entry.notebook,
     )
 
 
 def _lines(entry: RunEntry) -> list[str]:
+    from host_bridge.runs.amounts import took
+
     lines = [f"{entry.run_id}  {entry.shown_state}", f"  notebook  {plain(entry.notebook)}"]
     lines += [f"  output    {plain(entry.output)}"] if entry.output else []
     lines += [f"  tape      {plain(entry.tape)}"] if entry.tape else []
-    lines.append(
-        f"  started   {entry.started}, {entry.duration_seconds:.1f} s, {counted(entry.cells_executed, 'cell')}"
-    )
+    started = entry.started[:19].replace("T", " ")
+    lines.append(f"  started   {started}, {took(entry.duration_seconds)}, {counted(entry.cells_executed, 'cell')}")
     lines += [f"  resumes   {entry.resumes}"] if entry.resumes else []
     lines += [f"  error     {plain(entry.shown_error.splitlines()[0])}"] if entry.shown_error.strip() else []
     lines += [f"  scrap     {plain(name)}: {plain(short(value))}" for name, value in entry.scraps.items()]
@@ -224,13 +227,20 @@ def _outcome(call: Recorded) -> str:
 
 
 def _call_row(call: Recorded) -> tuple[str, ...]:
-    from host_bridge.tape.matching import shown_call
+    from host_bridge.policy.telling import told_call
+    from host_bridge.runs.amounts import took
 
     row = call.row
     place = "" if row.cell_index is None else f"cell {row.cell_index}" + (f":{row.line}" if row.line else "")
-    took = f"{call.outcome.duration_seconds * 1e3:.1f} ms" if call.outcome else ""
-    shown = shown_call(row.tool, row.arguments)
-    return (place, shown if len(shown) <= 80 else f"{shown[:79]}…", _outcome(call), took, row.origin)
+    duration = took(call.outcome.duration_seconds) if call.outcome else ""
+    shown = told_call(row.tool, row.arguments)
+    return (
+        place,
+        shown if len(shown) <= 80 else f"{shown[:79]}…",
+        _outcome(call),
+        duration,
+        "" if row.origin == "live" else row.origin,
+    )
 
 
 def _call_as_json(call: Recorded) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from host_bridge.executor.side_by_side import STYLE as TABLE_STYLE
 from host_bridge.executor.side_by_side import one_side, side_by_side
 from host_bridge.executor.timeline import STYLE as TIME_STYLE
 from host_bridge.executor.timeline import Span, bar
+from host_bridge.policy.telling import telling, told_call
 from host_bridge.runs.amounts import size, took
 from host_bridge.tape.matching import shown_call
 from host_bridge.tape.reader import ImageRow, Recorded
@@ -39,11 +40,11 @@ KINDS: Mapping[str, str] = {
     "pending": "off",
     "not_run": "off",
     "unknown": "wait",
+    "no result": "off",
     "ended": "good",
 }
 """How a state or an outcome is coloured; every other one is bad."""
 
-_TELLING = ("command", "method", "url", "path", "urls", "query", "pattern", "action", "session_id")
 _CAPTION = "When each cell ran, and below it its calls; amber is waiting for a person."
 _MAX_CALLS = 2_000
 _MAX_TICKS = 500
@@ -218,29 +219,22 @@ def _call_row(call: Recorded, given: int | None) -> str:
 
 
 def outcome_of(call: Recorded) -> str:
-    """Say what came of a call."""
-    return call.outcome.outcome if call.outcome is not None else "unknown"
+    """Say what came of a call: of one that acted and has no end, nobody knows."""
+    return call.outcome.outcome if call.outcome is not None else "unknown" if call.row.acts else "no result"
 
 
 def target_of(call: Recorded) -> str:
-    """Say in one line what a call was about: the tool, and those of its arguments that say most."""
-    given = _object(call.row.arguments)
-    told = [_word(given[name]) for name in _TELLING if given.get(name) not in (None, "")]
-    text = " ".join(told) or ", ".join(f"{name}={_word(value)}" for name, value in given.items())
-    line = f"{call.row.tool} {text}".rstrip()
-    return line if len(line) <= _MAX_TARGET_CHARACTERS else f"{line[: _MAX_TARGET_CHARACTERS - 1]}…"
+    """Say in one line what a call was about."""
+    return _cut(told_call(call.row.tool, call.row.arguments))
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(_word, value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TARGET_CHARACTERS else f"{text[: _MAX_TARGET_CHARACTERS - 1]}…"
 
 
 def _failure(call: Recorded) -> str:
     told = _object(call.outcome.failure if call.outcome is not None else "").get("message", "")
-    text = told if isinstance(told, str) else ""
-    return text if len(text) <= _MAX_TARGET_CHARACTERS else f"{text[: _MAX_TARGET_CHARACTERS - 1]}…"
+    return _cut(told) if isinstance(told, str) else ""
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -266,13 +260,13 @@ def _questions(story: RunStory) -> Iterator[str]:
         fields = call.decided.fields
         by = str(call.answered.fields.get("by", "")) if call.answered is not None else ""
         given = fields.get("arguments")
-        told = [_word(given[name]) for name in _TELLING if given.get(name)] if isinstance(given, dict) else []
+        about = telling(given) if isinstance(given, dict) else ""
         cell = fields.get("cell_index")
         rows.append(
             (
                 call.decided.time[11:19],
                 "" if cell is None else f"cell {cell}",
-                f"{fields.get('tool', '')} {' '.join(told)}"[:_MAX_TARGET_CHARACTERS],
+                _cut(f"{fields.get('tool', '')} {about}"),
                 str(fields.get("answer", "")) + (f", by {by}" if by else ""),
                 str(fields.get("effect", "")),
             )

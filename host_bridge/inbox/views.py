@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from host_bridge.control import Asked
 from host_bridge.inbox.folder import Inbox
 from host_bridge.inbox.question import NOES, Question, QuestionState, clock_time
+from host_bridge.policy.telling import telling
 
 SUBJECT_CHARACTERS = 80
 _SHOWN_FIELDS = (
@@ -75,9 +75,8 @@ def is_open(inbox: Inbox, question: Question) -> bool:
 
 
 def about(asked: Asked) -> str:
-    """Say in a few words what is asked: the tool, and what its first argument is. Somebody else's text: escape it."""
-    subject = next(iter(asked.shown.values()), "")
-    text = subject if isinstance(subject, str) else json.dumps(subject, ensure_ascii=False, default=repr)
+    """Say in a few words what is asked: the tool, and what it would touch. Somebody else's text: escape it."""
+    text = telling(asked.shown)
     shown = text if len(text) <= SUBJECT_CHARACTERS else f"{text[: SUBJECT_CHARACTERS - 1]}…"
     return f"{asked.tool}({shown})"
 

@@ -1,12 +1,14 @@
 """What the command line shows of others' text can't act on the terminal."""
 
+import io
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host_bridge.cli.output import plain, print_json, short, table
+from host_bridge.cli.output import hanging, plain, print_json, short, shortened, table
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,46 @@ def test_nothing_that_moves_the_cursor_survives(text: str) -> None:
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert table([("a", "1"), ("longer", "2")]) == "a       1\nlonger  2"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def use_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have standard output be a terminal of 40 columns. No fixture, whose standard output isn't the test's."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_on_a_terminal_the_column_that_may_gives_way_and_keeps_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_narrow_terminal(monkeypatch)
+    rows = [("ok", "/home/ann/projects/fleet/reports/out.ipynb", "1.2 s"), ("failed", "/short", "20 ms")]
+    shown = table(rows, gives_way=1).splitlines()
+    assert shown == ["ok      /home/ann/pr…ts/out.ipynb  1.2 s", f"failed  {'/short':25}  20 ms"]
+    assert max(map(len, shown)) <= 40
+    assert table(rows, gives_way=1, margin=4).splitlines()[0] == "ok      /home/ann/…/out.ipynb  1.2 s"
+    assert "/home/ann/projects/fleet/reports/out.ipynb" in table(rows)
+
+
+def test_elsewhere_a_table_is_whole() -> None:
+    assert "x y" * 70 in table([("a", "x y" * 70)], gives_way=1)
+
+
+def test_further_lines_stand_below_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_narrow_terminal(monkeypatch)
+    text = hanging("ok  disk  ", "plenty of room is left\nin two folders, of which one is /a/very-long/name/indeed")
+    assert text.splitlines() == [
+        "plenty of room is left",
+        "          in two folders, of which one",
+        "          is /a/very-long/name/indeed",
+    ]
+
+
+@given(st.text(), st.integers(1, 50))
+def test_what_is_shortened_fits(text: str, width: int) -> None:
+    assert len(shortened(text, width)) <= width
 
 
 def test_json_is_one_document_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,8 @@ def test_the_bar_shows_place_and_cell_and_leaves_nothing(monkeypatch: pytest.Mon
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = ProgressBar()
+    assert "starting the kernel" in terminal.getvalue()
+    assert "0/?" not in terminal.getvalue()
 
     bar(CellProgress(1, 4, State.RUNNING, "# a comment\nload(everything)"))
     bar.close()
