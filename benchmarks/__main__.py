@@ -5,11 +5,13 @@ Each prints a table of ratios against a named peer measured in the same run. `be
 
 from __future__ import annotations
 
+import compileall
 import subprocess
 import sys
 from pathlib import Path
 
 NOT_BENCHMARKS = {"__main__", "bare_peer"}
+PACKAGES = ("hermes_protocol", "hermes_runtime", "host_bridge")
 
 
 def main(names: list[str]) -> int:
@@ -19,6 +21,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
+    for package in PACKAGES:  # as pip does with what it installs, the peers among it
+        compileall.compile_dir(folder.parent / package, quiet=2)
     failed = 0
     for name in names or known:
         print(f"\n## {name}\n", flush=True)
