@@ -10,7 +10,7 @@ import click
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, SECONDS, debug_option, json_option
 from host_bridge.cli.output import counted, print_json, print_note, table
-from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
+from host_bridge.cli.run_parameters import gather, parameter_options
 
 if TYPE_CHECKING:
     from host_bridge.executor.faults import Finding
@@ -41,12 +41,7 @@ KINDS = ("timeout", "denied", "provider", "truncated")
 def faults_command(
     notebook: str,
     tape: str,
-    typed: Pairs,
-    raw: Pairs,
-    files: tuple[str, ...],
-    texts: tuple[str, ...],
-    encoded: tuple[str, ...],
-    secrets: Pairs,
+    given: dict[str, Any],
     kinds: tuple[str, ...],
     cell: int | None,
     timeout: float,
@@ -70,7 +65,7 @@ def faults_command(
     from host_bridge.executor.faults import CRASHES, UNTRIED, WRONG, examine
 
     declared = NotebookExecutor().inspect_parameters(notebook)
-    parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    parameters = gather(declared, **given)
     counting = _Counting()
     findings = examine(
         notebook,

@@ -14,7 +14,7 @@ from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, SECONDS, allow_option, debug_option, json_option, policies_option
 from host_bridge.cli.output import counted, plain, print_json, print_note
 from host_bridge.cli.rules import rules_text
-from host_bridge.cli.run_parameters import Pairs, gather, parameter_options
+from host_bridge.cli.run_parameters import gather, parameter_options
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -80,12 +80,7 @@ def propose_command(
     branch: str,
     title: str,
     base: str,
-    typed: Pairs,
-    raw: Pairs,
-    files: tuple[str, ...],
-    texts: tuple[str, ...],
-    encoded: tuple[str, ...],
-    secrets: Pairs,
+    given: dict[str, Any],
     allow_unknown_parameters: bool,
     timeout: float,
     nbval: str,
@@ -116,7 +111,7 @@ def propose_command(
 
     import_jsonschema_lightly()
     declared = NotebookExecutor().inspect_parameters(notebook)
-    parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    parameters = gather(declared, **given)
     run_options = {
         "profile": profile,
         "policy_files": policies,

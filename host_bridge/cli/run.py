@@ -27,7 +27,7 @@ from host_bridge.cli.output import counted, indented, plain, print_json, short, 
 from host_bridge.cli.progress import Progress, choose, waiting_notes
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
 from host_bridge.cli.rules import rules_text
-from host_bridge.cli.run_parameters import Pairs, gather, parameter_options, show_parameters
+from host_bridge.cli.run_parameters import gather, parameter_options, show_parameters
 
 if TYPE_CHECKING:
     from host_bridge.executor import NotebookExecutor
@@ -147,12 +147,7 @@ _SHOWN_SOURCE_LINES = 12
 def run_command(
     notebook: str,
     output: str | None,
-    typed: Pairs,
-    raw: Pairs,
-    files: tuple[str, ...],
-    texts: tuple[str, ...],
-    encoded: tuple[str, ...],
-    secrets: Pairs,
+    given: dict[str, Any],
     help_notebook: bool,
     as_json: bool,
     **choices: Any,
@@ -177,7 +172,7 @@ def run_command(
         raise click.UsageError("Missing argument 'OUTPUT'.")
     if output == "-" and as_json:
         raise click.UsageError("--json and the output '-' both want standard output; choose one")
-    parameters = gather(declared, files=files, texts=texts, encoded=encoded, typed=typed, raw=raw, secrets=secrets)
+    parameters = gather(declared, **given)
     if choices["kernel"]:
         from host_bridge.executor.choice import check_installed
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -57,11 +58,20 @@ _OPTIONS = (
 )
 
 
+_GIVEN = ("typed", "raw", "files", "texts", "encoded", "secrets")
+
+
 def parameter_options(function: Decorated) -> Decorated:
-    """Add the options."""
+    """Add the options; the command gets what was given as `given`, for `gather`, and `allow_unknown_parameters`."""
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        given = {name: values.pop(name) for name in _GIVEN}
+        return function(**values, given=given)
+
     for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+        command = option(command)
+    return cast(Decorated, command)
 
 
 def gather(
