@@ -148,7 +148,8 @@ class TerminalResult:
 
     def _repr_html_(self) -> str:
         ended = "no exit code" if self.exit_code is None else f"exit code {self.exit_code}"
-        lines = f"{len(self.output.splitlines()):,} lines" if self._parts else "no output"
+        count = self.output.rstrip("\n").count("\n") + 1
+        lines = ("1 line" if count == 1 else f"{count:,} lines") if self._parts else "no output"
         return details(f"{ended} in {self.duration_seconds:.3g} s, {lines}: {one_line(self.command)}", self.output)
 
 

@@ -11,7 +11,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, debug_option, json_option
-from host_bridge.cli.output import counted, indented, plain, print_json, print_note, short, table
+from host_bridge.cli.output import counted, indented, plain, print_json, print_note, short, table, write_page
 
 if TYPE_CHECKING:
     from host_bridge.executor.changes import NotebookChanges
@@ -42,7 +42,7 @@ def diff_command(before: str, after: str, html_path: str | None, as_json: bool) 
         from host_bridge.executor.diff_page import diff_page
 
         title = f"{Path(before).name} → {Path(after).name}"
-        _write_text(html_path, diff_page(first, second, difference.changes, title=title, summary=difference.summary))
+        write_page(html_path, diff_page(first, second, difference.changes, title=title, summary=difference.summary))
     if as_json:
         print_json(difference.to_dict())
     elif html_path != "-":
@@ -161,10 +161,3 @@ def _told(merge: Merge, name: str) -> str:
         for conflict in merge.conflicts
     ]
     return "\n".join(lines + [f"  note: {plain(note)}" for note in merge.notes])
-
-
-def _write_text(path: str, text: str) -> None:
-    if path == "-":
-        click.echo(text, nl=False)
-    else:
-        Path(path).write_text(text, encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -21,6 +23,30 @@ _MAX_SHOWN_CHARACTERS = 8192  # the longest command line the policy understands:
 def print_json(value: Any) -> None:
     """Write a result for programs: one JSON document, two spaces of indentation, a newline."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=not _speaks_utf8(), default=str))
+
+
+def write_page(path: str, text: str) -> None:
+    """Write a page that only its user can read, since it holds what notebooks and tapes hold; `-` is standard output.
+
+    The file often has a name of ours, in a folder that a kernel may write: no link is followed, and no pipe waited for.
+
+    Raises:
+        click.UsageError: There is a link.
+        OSError: Nothing can be written there.
+    """
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise click.UsageError(f"{path} is a link, and no page is written through one; name another file") from None
+    with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(text)
 
 
 def print_note(text: str) -> None:

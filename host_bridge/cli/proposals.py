@@ -12,7 +12,7 @@ import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, SECONDS, allow_option, debug_option, json_option, policies_option
-from host_bridge.cli.output import counted, plain, print_json, print_note
+from host_bridge.cli.output import counted, plain, print_json, print_note, write_page
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import gather, parameter_options
 
@@ -197,7 +197,7 @@ def review_command(
         return
     written = out or ("" if as_json else "review.html")
     if written:
-        Path(written).write_text(found.page(), encoding="utf-8")
+        write_page(written, found.page())
     commented, is_new = (
         post(forge, found.number, found) if comment and forge and found.number is not None else ("", False)
     )

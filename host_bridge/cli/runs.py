@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from host_bridge.cli.boundary import Exit, ExitCode
 from host_bridge.cli.options import FILE, debug_option, json_option
-from host_bridge.cli.output import counted, indented, plain, print_json, print_note, short, table
+from host_bridge.cli.output import counted, indented, plain, print_json, print_note, short, table, write_page
 
 if TYPE_CHECKING:
     from host_bridge.runs.index import RunEntry
@@ -161,16 +160,9 @@ def _write_page(entry: RunEntry, path: str) -> None:
     from host_bridge.executor.run_page import run_page
     from host_bridge.executor.run_story import story_of
 
-    text = run_page(story_of(entry))
-    if path == "-":
-        click.echo(text, nl=False)
-        return
-    # Arguments and files' contents are in it, as on the tape.
-    with open(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-    click.echo(f"saved {plain(path)}")
+    write_page(path, run_page(story_of(entry)))
+    if path != "-":
+        click.echo(f"saved {plain(path)}")
 
 
 def _check_root(entry: RunEntry, root: str) -> None:

@@ -126,6 +126,13 @@ def test_long_output_keeps_its_beginning_and_its_end() -> None:
     assert result.stdout.count("\n") == 100_000
 
 
+def test_a_command_is_told_by_how_it_ended() -> None:
+    done = hermes.TerminalResult("uptime", [("stdout", b"up\n")], exit_code=0, duration_seconds=0.0121)
+    assert "<summary" in done._repr_html_()
+    assert ">exit code 0 in 0.0121 s, 1 line: uptime</summary>" in done._repr_html_()
+    assert ">no exit code in 0 s, no output: x</summary>" in hermes.TerminalResult("x", [])._repr_html_()
+
+
 @given(HOSTILE)
 def test_what_can_be_seen_stays_as_it_is(text: str) -> None:
     assert visible(visible(text)) == visible(text)

@@ -2,13 +2,16 @@
 
 import io
 import json
+import os
 import sys
+from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host_bridge.cli.output import hanging, plain, print_json, short, shortened, table
+from host_bridge.cli.output import hanging, plain, print_json, short, shortened, table, write_page
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,25 @@ def test_further_lines_stand_below_the_first(monkeypatch: pytest.MonkeyPatch) ->
 @given(st.text(), st.integers(1, 50))
 def test_what_is_shortened_fits(text: str, width: int) -> None:
     assert len(shortened(text, width)) <= width
+
+
+def test_a_page_is_for_its_user_and_goes_through_no_link(tmp_path: Path) -> None:
+    page, other = tmp_path / "page.html", tmp_path / "other"
+    page.write_text("what was there before")
+    page.chmod(0o644)
+    write_page(str(page), "<p>")
+    assert page.read_text() == "<p>"
+    assert page.stat().st_mode & 0o777 == 0o600
+    other.write_text("dear")
+    page.unlink()
+    page.symlink_to(other)
+    with pytest.raises(click.UsageError, match="is a link"):
+        write_page(str(page), "<p>")
+    page.unlink()
+    os.mkfifo(page)
+    with pytest.raises(OSError, match="No such device"):
+        write_page(str(page), "<p>")
+    assert other.read_text() == "dear"
 
 
 def test_json_is_one_document_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
