@@ -104,7 +104,10 @@ class Credentials:
         """
         if any(name.lower() == "authorization" for name in headers):
             raise InvalidCallError("give auth or the header Authorization, not both")
-        return cls((auth,) if isinstance(auth, str) else auth)
+        parts = (auth,) if isinstance(auth, str) else auth
+        if sum(map(len, parts)) > MAX_HEADER_BYTES:
+            raise InvalidCallError(f"auth is longer than any header, {MAX_HEADER_BYTES} bytes")
+        return cls(parts)
 
     def shown(self) -> dict[str, Any]:
         """Give it as decided about."""

@@ -367,6 +367,7 @@ class TestCredentials:
             (("a:b", "[secret T]"), VALUE),
             (("a\r\nX-Evil: 1", "[secret T]"), VALUE),
             (("a", "[secret T]"), f"{VALUE}\nx"),
+            (("a" * 40_000, "[secret T]"), VALUE),
             (("a", "no secret at all"), VALUE),
             ("no secret at all", VALUE),
         ],
@@ -629,6 +630,28 @@ class TestBounds:
         allow(server, timeout_seconds=1.0)
         with pytest.raises(CallTimeoutError):
             ask("POST", server.url(), body=b"x" * 8 * 2**20)
+
+    def test_a_call_whose_answer_nobody_takes_ends_with_its_worker(
+        self, serve: Serve, allow: Any, ask: Ask, make_context: Any
+    ) -> None:
+        server = serve(answer(bytes(2**24)))
+        allow(server)
+        context = make_context(credit=1)
+        errors: list[CallError] = []
+
+        def run() -> None:
+            try:
+                ask("GET", server.url(), context)
+            except CallError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        context.wait_for(lambda context: bool(context.chunks))
+        context.cancel()
+        thread.join(20)
+        assert [type(error) for error in errors] == [CallCancelledError]
+        assert not psutil.Process().children()
 
     def test_a_cancelled_call_ends(self, serve: Serve, allow: Any, ask: Ask, make_context: Any) -> None:
         context = make_context()
