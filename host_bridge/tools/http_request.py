@@ -12,7 +12,6 @@ An answer's body goes to the kernel piece by piece, or into a file of the worksp
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
@@ -33,16 +32,10 @@ from host_bridge.tools.delivery import Delivery
 from host_bridge.tools.interface import Call, CallContext, Session, Tool, ToolOutput
 from host_bridge.tools.settings import read_settings
 from host_bridge.tools.web.bodies import Body, Content
-from host_bridge.tools.web.headers import (
-    MAX_HEADERS,
-    Credentials,
-    check_headers,
-    check_values,
-    for_elsewhere,
-    without_body,
-)
+from host_bridge.tools.web.headers import MAX_HEADERS, Credentials, check_headers
 from host_bridge.tools.web.jobs import Answer, Begun, Ended, Part, Piece, Problem, Redirected, Send, Wanted
 from host_bridge.tools.web.journeys import CHECK_SECONDS, Journey, WebSettings, is_elsewhere, shown_place
+from host_bridge.tools.web.letters import Letter, Sealed
 from host_bridge.tools.web.workers import WebWorker, WebWorkers
 
 _PART_BYTES = 256 * 2**10
@@ -107,11 +100,7 @@ class HttpRequest(Tool):
         body = Body.of(arguments.body, arguments.json, arguments.form)
         check_headers(arguments.headers)
         auth = None if arguments.auth is None else Credentials.of(arguments.auth, arguments.headers)
-        headers = {name.lower(): value for name, value in arguments.headers.items()}
-        headers = {"user-agent": settings.user_agent, "accept": "*/*", **headers}
-        if body.content_type:
-            headers.setdefault("content-type", body.content_type)
-        letter = _Letter(headers, body, auth)
+        letter = Letter.of(arguments.headers, body, auth, user_agent=settings.user_agent)
         if arguments.save_to is None:
             return _Request(letter, url, arguments.max_bytes, settings, None, write_file.Settings())
         if url.method == "HEAD":
@@ -127,43 +116,12 @@ class HttpRequest(Tool):
             raise
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Letter:
-    """What is sent, besides method and URL.
-
-    Attributes:
-        headers: By lower-case name; secrets by name.
-        auth: Who asks; None once it has left the place it was for.
-        is_away: Whether it has left that place: then it carries no secret.
-    """
-
-    headers: dict[str, str]
-    body: Body
-    auth: Credentials | None = None
-    is_away: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Sealed:
-    """A letter with the values of secrets in it, for one place.
-
-    Attributes:
-        has_secret: Whether a secret is in it, credentials included.
-        is_bound: Whether one is in its headers or body, so that it can't go on to another place.
-    """
-
-    headers: dict[str, str]
-    content: Content | None
-    has_secret: bool
-    is_bound: bool
-
-
 class _Request(Call):
     """One request, and those that its redirects make of it."""
 
     def __init__(
         self,
-        letter: _Letter,
+        letter: Letter,
         url: UrlResource,
         max_bytes: int | None,
         settings: HttpRequestSettings,
@@ -205,7 +163,7 @@ class _Request(Call):
             )
             journey, letter = Journey(self._url, self._settings, context), self._letter
             while True:
-                sealed = self._seal(context, journey.url, letter, upload)
+                sealed = letter.seal(context, journey.url, upload)
                 answer = self._ask(context, worker, journey, sealed)
                 if isinstance(answer, Begun):
                     return self._receive(context, worker, journey, answer)
@@ -216,23 +174,7 @@ class _Request(Call):
         if self._target is not None:
             self._target.close()
 
-    def _seal(self, context: CallContext, url: UrlResource, letter: _Letter, upload: Content | None) -> _Sealed:
-        body, auth = letter.body, letter.auth
-        plain = None if body.kind == "upload" else body.value
-        given: list[Any] = [letter.headers, plain, list(auth.parts) if auth is not None else None]
-        headers, value, parts = given if letter.is_away else context.reveal(given, url)
-        check_values(headers)
-        is_bound = [headers, value] != given[:2]
-        if auth is not None:
-            headers = {**headers, "authorization": auth.header(parts)}
-        content = None
-        if body.kind == "upload":
-            content = upload
-        elif body.kind != "none":
-            content = Content.of(body.encoded(value))
-        return _Sealed(headers, content, is_bound or auth is not None, is_bound)
-
-    def _ask(self, context: CallContext, worker: WebWorker, journey: Journey, sealed: _Sealed) -> Begun | Redirected:
+    def _ask(self, context: CallContext, worker: WebWorker, journey: Journey, sealed: Sealed) -> Begun | Redirected:
         """Make one request."""
         url, content = journey.url, sealed.content
         if (left := journey.seconds_left()) <= 0:
@@ -285,8 +227,8 @@ class _Request(Call):
         return answer
 
     def _follow(
-        self, context: CallContext, journey: Journey, letter: _Letter, answer: Redirected, is_bound: bool
-    ) -> _Letter:
+        self, context: CallContext, journey: Journey, letter: Letter, answer: Redirected, is_bound: bool
+    ) -> Letter:
         """Go to where a redirect points, if that is allowed, and give what is sent there."""
         target = journey.target(answer.location, answer.status)
         leaves = is_elsewhere(target, journey.url)
@@ -298,11 +240,8 @@ class _Request(Call):
             )
         method = journey.url.method
         journey.go_on(target, answer.status, context)
-        if leaves:
-            letter = dataclasses.replace(letter, headers=for_elsewhere(letter.headers), auth=None, is_away=True)
-        if target.method != method:
-            letter = dataclasses.replace(letter, headers=without_body(letter.headers), body=Body("none"))
-        return letter
+        letter = letter.for_elsewhere() if leaves else letter
+        return letter if target.method == method else letter.without_body()
 
     def _receive(self, context: CallContext, worker: WebWorker, journey: Journey, answer: Begun) -> ToolOutput:
         """Pass the body on: into the file where there is one and the answer says that it worked, else to the kernel."""

@@ -4,6 +4,6 @@ Pages are hostile, large and slow to convert, and a look-up can hang; so the ses
 parses nor waits for them. It sends jobs to a worker process, decides about each redirect itself, and kills the worker when the
 call is over.
 
-    web_search, web_extract, http_request -> journeys, headers, bodies, workers (session side)
+    web_search, web_extract, http_request -> journeys, letters, workers (session side)
       -> jobs -> worker (its own process) -> talk, fetch, pages, providers
 """
