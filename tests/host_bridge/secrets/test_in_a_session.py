@@ -324,3 +324,63 @@ def test_a_request_takes_a_secret_along_only_where_its_rules_say():
     assert all(f"token {VALUE}".encode() in request for request in seen)
     assert VALUE not in log
     assert '"session_tainted"' in log
+
+
+def test_credentials_are_sent_and_stand_on_no_record(tmp_path):
+    seen: list[str] = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            with connection:
+                lines = connection.recv(65_536).decode().split("\r\n")
+                seen.append(
+                    next(line for line in lines if line.lower().startswith("authorization: ")).partition(": ")[2]
+                )
+                told = f"you are {seen[-1]}".encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+                connection.recv(1)  # until the other side has read it
+
+    basic = base64.b64encode(f"ann:{VALUE}".encode()).decode()
+    tape = tmp_path / "tape"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        use = control.SecretUse(
+            name="TOKEN", tools=(f"http_request(url:http://{place}/**)",), hosts=(f"http://{place}",)
+        )
+        fields = {
+            "policy_texts": (
+                (
+                    "test",
+                    'version = 1\n[taint]\nbrake = false\n[rules]\nallow = ["http_request", "write_file(./**)"]\n',
+                ),
+            ),
+            "secret_uses": (use, NARROW),
+            "tool_settings": {"http_request": {"allow_private": [place]}},
+            "tape": control.TapeOrders(path=str(tape)),
+        }
+        request = {"method": "GET", "url": f"http://{place}/", "headers": {}}
+        with open_session(**fields) as (host, kernel):
+            server = threading.Thread(target=serve, args=(listener,))
+            server.start()
+            pair = (SecretMark(name="TOKEN", argument=("auth", 1)),)
+            call_id = kernel.ask("http_request", **request, auth=["ann", "[secret TOKEN]"], marks=pair)
+            host.send(control.SecretReply(name=host.expect(control.SecretRequest).name, value=VALUE))
+            answers = [kernel.answer(call_id)]
+            bearer = (SecretMark(name="TOKEN", argument=("auth",)),)
+            saving = {**request, "auth": "[secret TOKEN]", "save_to": "told", "marks": bearer}
+            answers.append(kernel.call("http_request", **saving))
+            server.join(20)
+            host.send(control.End())
+            host.expect(control.Ended)
+            saved = Path(host.config.workspace, "told").read_text()
+            records = [log_of(host), host.errors(), saved, str([answer.bulk for answer in answers])]
+    assert [answer.code for answer in answers] == ["ok", "ok"]
+    assert seen == [f"Basic {basic}", f"Bearer {VALUE}"]
+    assert saved == "you are Bearer [secret TOKEN]"
+    records += [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
+    for record in records:
+        assert VALUE not in record
+        assert basic[8:-4] not in record  # what is before is the user, and behind it padding
+    assert "[secret TOKEN]" in records[0]
