@@ -45,7 +45,7 @@ class ShownCell:
 
 def cells_of(story: RunStory) -> list[ShownCell]:
     """Give the code cells of a run, and whatever else the tape has as a cell, in their order."""
-    epoch = _epoch(story)
+    epoch = began(story)
     cells: dict[int, ShownCell] = {}
     for index, cell in enumerate(story.document["cells"] if story.document is not None else ()):
         if isinstance(cell, Mapping) and cell.get("cell_type") == "code":
@@ -66,7 +66,8 @@ def cells_of(story: RunStory) -> list[ShownCell]:
     return [cells[index] for index in sorted(cells)]
 
 
-def _epoch(story: RunStory) -> float:
+def began(story: RunStory) -> float:
+    """Give when the run started, in Unix seconds."""
     try:
         return datetime.datetime.fromisoformat(story.entry.started).timestamp()
     except ValueError:

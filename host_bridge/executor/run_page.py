@@ -13,7 +13,7 @@ from typing import Any
 from host_bridge.executor.diff_page import shown_value
 from host_bridge.executor.documents import metadata_of
 from host_bridge.executor.pages import page, table
-from host_bridge.executor.run_cells import ShownCell, cells_of
+from host_bridge.executor.run_cells import ShownCell, began, cells_of
 from host_bridge.executor.run_story import RunStory, WrittenFile
 from host_bridge.executor.sanitising import safe_text
 from host_bridge.executor.side_by_side import STYLE as TABLE_STYLE
@@ -171,7 +171,7 @@ def _calls(story: RunStory, cells: list[ShownCell]) -> Iterator[str]:
         left -= len(shown)
         if shown:
             yield _cell_heading(cell)
-            yield _call_table(shown, story.given)
+            yield _call_table(shown, story)
     if len(story.calls) > _MAX_CALLS:
         yield f'<p class="note">{len(story.calls) - _MAX_CALLS:,} more calls are on the tape.</p>'
 
@@ -185,21 +185,25 @@ def _cell_heading(cell: ShownCell | None) -> str:
     return f"{heading}<details><summary>source</summary><pre>{safe_text(cell.source)}</pre></details>"
 
 
-def _call_table(calls: list[Recorded], given: Mapping[int, int]) -> str:
+def _call_table(calls: list[Recorded], story: RunStory) -> str:
     heads = "".join(
         f'<th scope="col">{name}</th>' for name in ("line", "call", "decided", "came of it", "took", "gave")
     )
-    rows = "".join(f"<tr>{_call_row(call, given.get(call.row.seq))}</tr>" for call in calls)
+    start = began(story) if story.entry.resumes else -math.inf
+    rows = "".join(
+        f"<tr>{_call_row(call, story.given.get(call.row.seq), is_earlier=call.row.time < start)}</tr>" for call in calls
+    )
     return f'<div class="wide"><table class="plain calls"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _call_row(call: Recorded, given: int | None) -> str:
+def _call_row(call: Recorded, given: int | None, *, is_earlier: bool) -> str:
     row, outcome = call.row, outcome_of(call)
     arguments = row.arguments[:_MAX_ARGUMENTS_CHARACTERS] + (
         "…" if len(row.arguments) > _MAX_ARGUMENTS_CHARACTERS else ""
     )
     failure = _failure(call)
     notes = [row.reason] if row.effect == "deny" else []
+    notes += ["made by an earlier run that this one goes on from"] if is_earlier else []
     notes += [f"gave untrusted content from {row.untrusted}"] if row.untrusted else []
     notes += ["answered by the earlier run" if row.origin == "tape" else row.origin] if row.origin != "live" else []
     said = "".join(f'<br><span class="note">{safe_text(note)}</span>' for note in notes)

@@ -215,6 +215,13 @@ def test_a_cell_that_ran_again_stands_where_it_ran_last() -> None:
     assert (span["x"], span["width"]) == ("200", "100")
 
 
+def test_calls_of_the_run_it_goes_on_from_are_told_apart() -> None:
+    story = RunStory(entry(resumes="00112233"), calls=[call(1, 0, -20), call(2, 0, 1)], asked=[])
+    decided = [row[2] for row in read(story).rows if len(row) == 6 and row[1].startswith("terminal")]
+    said = "made by an earlier run that this one goes on from"
+    assert decided == [f"allow run:rules.allow[0]{said}", "allow run:rules.allow[0]"]
+
+
 @given(HOSTILE, HOSTILE, HOSTILE, st.floats() | st.just(math.inf))
 def test_whatever_a_run_left_is_text(one: str, other: str, third: str, number: float) -> None:
     arguments = json.dumps({"command": one, other: [third]})
