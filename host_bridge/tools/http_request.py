@@ -158,16 +158,15 @@ class _Request(Call):
             upload = None
             if self._letter.body.kind == "upload":
                 upload = stack.enter_context(contextlib.closing(Content.uploaded(context, self._check_size)))
+            journey, letter = Journey(self._url, self._settings, context), self._letter
+            sealed = letter.seal(context, journey.url, upload)
             worker = stack.enter_context(
                 WebWorkers.of(context.session).lend(context, self._settings.worker_memory_bytes)
             )
-            journey, letter = Journey(self._url, self._settings, context), self._letter
-            while True:
-                sealed = letter.seal(context, journey.url, upload)
-                answer = self._ask(context, worker, journey, sealed)
-                if isinstance(answer, Begun):
-                    return self._receive(context, worker, journey, answer)
+            while isinstance(answer := self._ask(context, worker, journey, sealed), Redirected):
                 letter = self._follow(context, journey, letter, answer, sealed.is_bound)
+                sealed = letter.seal(context, journey.url, upload)
+            return self._receive(context, worker, journey, answer)
 
     def close(self) -> None:
         """Let go of the folder that would be written into."""

@@ -148,21 +148,19 @@ class TestRedirects:
         assert text == ""
         assert not target.connections
 
-    @pytest.mark.parametrize(
-        "location",
-        web_attacks.REDIRECTS,
-    )
     def test_to_what_may_not_be_fetched_they_end(
-        self, serve: Serve, allow: Any, extract: Extract, make_context: Any, location: str
+        self, serve: Serve, allow: Any, extract: Extract, make_context: Any
     ) -> None:
         inner = serve(page("secret", "text/plain"))
-        server = serve(redirect(location.format(port=inner.port)))
+        location = ""
+        server = serve(lambda connection, request: connection.sendall(redirect(location.format(port=inner.port))))
         allow(server)
-        context = make_context()
-        document, text = only(extract(server.url(), context=context))
-        assert document["error"]
-        assert text == ""
-        assert not context.asked
+        for location in web_attacks.REDIRECTS:
+            context = make_context()
+            document, text = only(extract(server.url(), context=context))
+            assert document["error"], location
+            assert text == ""
+            assert not context.asked
         assert not inner.connections
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
