@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from host_bridge.cli.options import debug_option, json_option
-from host_bridge.cli.output import print_json
+from host_bridge.cli.output import hanging, print_json
 
 if TYPE_CHECKING:
     from hermes_protocol.messages import Parameter, ToolDescription
@@ -30,7 +30,7 @@ def tools_command(as_json: bool) -> None:
         print_json([{"signature": signature(one), **msgspec.to_builtins(one)} for one in descriptions])
         return
     for description in descriptions:
-        click.echo(signature(description))
+        click.echo(hanging("        ", signature(description)))
         click.echo(f"    {description.summary}")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import inspect
+import types
 from collections.abc import Iterable, Mapping
-from typing import get_type_hints
+from typing import Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -134,6 +135,10 @@ def describe(tool: Tool) -> ToolDescription:
 def _spelling(annotation: object) -> str:
     if annotation == bytes | Upload:
         return "bytes"
+    if get_origin(annotation) in (Union, types.UnionType):  # `Optional[float]` where a bound is declared with it
+        return " | ".join(map(_spelling, get_args(annotation)))
+    if annotation is types.NoneType:
+        return "None"
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
