@@ -127,7 +127,7 @@ def gc_command(older_than: float | None, keep: int | None, dry_run: bool, as_jso
 @json_option
 @debug_option
 def undo_command(run: str, cell: int | None, dry_run: bool, as_json: bool) -> None:
-    """Take back what RUN did to files with write_file and patch.
+    """Take back what RUN did to files with write_file, patch and http_request (save_to).
 
     A file gets its bytes and its mode back, or is removed if the run had made it. One that has changed since stays as it is,
     and the difference is shown. What commands and a cell's own Python did can't be taken back.

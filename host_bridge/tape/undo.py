@@ -1,4 +1,4 @@
-"""Takes back what a run's `write_file` and `patch` did, file by file, where a file still is as the run left it.
+"""Takes back what a run did to files by `write_file`, `patch` and saved answers, where a file still is as the run left it.
 
 Paths are followed as the tools follow them: through descriptors, without links, and never to what no policy gives away.
 """
