@@ -31,6 +31,8 @@ from host_bridge.errors import (
     SandboxError,
     SessionError,
 )
+from host_bridge.signals import EndedBySignal, signals_raise
+from host_bridge.signals import exit_code as signal_exit_code
 
 PROGRAM = "hermes-runtime"
 COMPLETION_VARIABLE = "_HERMES_RUNTIME_COMPLETE"
@@ -113,7 +115,7 @@ class Exit(Exception):  # noqa: N818 - not an error: a command's chosen exit cod
 def exit_code(error: HostBridgeError) -> int:
     """Give an error's exit code."""
     if isinstance(error, ProposalCancelledError) and error.signal_number:
-        return 128 + error.signal_number  # as a shell says it
+        return signal_exit_code(error.signal_number)
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.USAGE)
 
 
@@ -125,7 +127,8 @@ def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     invocation = Invocation.of(arguments)
     _set_up_logging(invocation.debug)
     try:
-        code = _run(command, arguments, invocation)
+        with signals_raise():
+            code = _run(command, arguments, invocation)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_output()
@@ -157,8 +160,11 @@ def _run(command: click.Command, arguments: list[str], invocation: Invocation) -
         _report(invocation, error, type(error).__name__, error.format_message(), _usage_hint(error))
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt) as error:
-        _report(invocation, error, "Cancelled", "cancelled")
+        _report(invocation, error, "Cancelled", f"cancelled: {error}" if str(error) else "cancelled")
         return ExitCode.CANCELLED
+    except EndedBySignal as error:
+        _report(invocation, error, "Cancelled", f"cancelled: {error.reason}")
+        return signal_exit_code(error.signal_number)
     except HostBridgeError as error:
         _report(invocation, error, type(error).__name__, str(error), **_details(error))
         return exit_code(error)

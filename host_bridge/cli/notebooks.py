@@ -12,6 +12,7 @@ from host_bridge.cli.output import indented, plain, print_json, short, table
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import show_parameters
 from host_bridge.policy.display import one_line
+from host_bridge.signals import heed_cancellation
 
 
 @click.command("inspect")
@@ -101,6 +102,7 @@ def validate_command(
         profile=profile,
         policy_rules=rules_text(allow=allow, deny=()),
     )
+    heed_cancellation(found.run, what="the notebook was not checked to its end, and nothing was written")
     if junit is not None:
         from host_bridge.executor.junit import junit_xml
 

@@ -28,6 +28,7 @@ from host_bridge.cli.progress import Progress, choose, waiting_notes
 from host_bridge.cli.prompter import TerminalQuestions, is_attended
 from host_bridge.cli.rules import rules_text
 from host_bridge.cli.run_parameters import gather, parameter_options, show_parameters
+from host_bridge.signals import exit_code as signal_exit_code
 
 if TYPE_CHECKING:
     from host_bridge.executor import NotebookExecutor
@@ -189,8 +190,8 @@ def run_command(
 
 def exit_code(result: Mapping[str, Any]) -> int:
     """Give the exit code of a result."""
-    if result["state"] == "cancelled" and result["signal"]:
-        return 128 + int(result["signal"])  # as a shell says it
+    if result["state"] == "cancelled":
+        return signal_exit_code(result["signal"])
     return EXIT_CODES[result["state"]]
 
 

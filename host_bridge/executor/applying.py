@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.errors import TapeError
+from host_bridge.signals import heed_cancellation
 from host_bridge.tape.plan import read_plan
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def check_plan(
     """Try the run once more, and compare what it would do with its plan. Nothing is done by that.
 
     Raises:
-        TapeError: It would do something else; names what.
+        TapeError: It would do something else; names what. Or the host application cancelled it.
+        KeyboardInterrupt, EndedBySignal: A signal ended it.
     """
     from host_bridge.executor.preparing import Preparation
 
@@ -37,7 +39,9 @@ def check_plan(
         again = dataclasses.replace(options, apply="", plan=fresh, tape="", progress=False)
         preparation = Preparation(input_path, None, timeout, again, stop)
         preparation.read(parameters)
-        preparation.run()
+        result = preparation.run()
+        if stop.signal_number:
+            heed_cancellation(result, what="nothing was done")
         if stop:
             raise TapeError(f"cancelled before anything was done: {stop.reason}")
         now = read_plan(str(fresh))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from host_bridge.errors import TapeError
 from host_bridge.executor.documents import joined, open_document
 from host_bridge.executor.executor import NotebookExecutor
 from host_bridge.runs import index
+from host_bridge.signals import heed_cancellation
 from host_bridge.tape.faults import KINDS
 from host_bridge.tape.reader import Recorded, TapeReader
 
@@ -85,7 +85,7 @@ def examine(
 
     Raises:
         TapeError: The notebook doesn't succeed with this tape as it is.
-        KeyboardInterrupt, SystemExit: A signal ended it.
+        KeyboardInterrupt, EndedBySignal: A signal ended it.
     """
     with TapeReader(tape) as reader:
         sites = call_sites(reader.calls(), cell)
@@ -94,6 +94,7 @@ def examine(
     ]
     on_start(len(faults))
     clock = _Allowance(timeout, total_timeout)
+    findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="hermes-faults-") as folder:
 
         def run(fault: TapeFault | None) -> _Results:
@@ -101,13 +102,12 @@ def examine(
             chosen = {**options, "replay": tape, "record_tape": False, "fault": fault}
             result = NotebookExecutor().execute(notebook, output, parameters, clock.next(), **chosen)
             index.forget(index.find(result["run_id"]))  # a trial is no run that anybody looks for
-            _heed_stop(result)
+            heed_cancellation(result, what=f"{len(findings)} of {len(faults)} faults were tried")
             return _results(result, output)
 
         base, again = run(None), run(None)
         if base.state != "succeeded":
             raise TapeError(f"the notebook doesn't succeed with this tape, so no fault would show: {base.failure}")
-        findings = []
         for finding in _findings(faults, run, (base, again), clock):
             findings.append(finding)
             on_finding(finding)
@@ -146,13 +146,6 @@ class _Allowance:
         """Give what the next replay has, in the form of a run's `timeout`."""
         seconds = min(self._each, max(self._end - self._clock(), MIN_SECONDS))
         return None if seconds == math.inf else seconds
-
-
-def _heed_stop(result: Mapping[str, Any]) -> None:
-    if result["state"] == "cancelled":  # one replay was, and all of them were meant
-        if result["signal"] in (None, signal.SIGINT):
-            raise KeyboardInterrupt(result["error"])
-        raise SystemExit(128 + result["signal"])
 
 
 def call_sites(calls: Iterable[Recorded], cell: int | None = None) -> list[tuple[int, int, str]]:

@@ -31,6 +31,7 @@ from host_bridge.executor.states import State
 from host_bridge.executor.stopping import StopRequest, signals_stop
 from host_bridge.executor.taping import RunTape, facts_of_run
 from host_bridge.provisioning.options import LaunchOptions
+from host_bridge.signals import ending
 
 _PAPERMILL_OPTIONS = frozenset({"input_path", "stdout_file", "stderr_file", "start_timeout", "execution_timeout"})
 _START_OPTIONS = frozenset({"kernel_manager_class", "extra_arguments", "config"})
@@ -227,6 +228,4 @@ def raise_as_nbclient(report: RunReport) -> None:
     if report.state is State.KERNEL_DIED:
         raise DeadKernelError(failed.evalue if failed else report.error)
     if report.state is State.CANCELLED:
-        if report.stopped_by is None or report.stopped_by == 2:
-            raise KeyboardInterrupt(report.error)
-        raise SystemExit(128 + report.stopped_by)
+        raise ending(report.stopped_by, report.error)

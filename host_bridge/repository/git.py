@@ -11,6 +11,7 @@ from host_bridge.errors import HostBridgeError
 
 _LOCAL_SECONDS = 120.0  # a filter runs for each notebook of a repository
 _REMOTE_SECONDS = 300.0
+_END_SECONDS = 5.0  # for what git clears away when it is told to end: locks, half a working tree, its own helpers
 _MAX_TOLD_CHARACTERS = 2_000
 
 
@@ -73,17 +74,12 @@ class Git:
             _REMOTE_SECONDS if arguments[0] in ("fetch", "push", "ls-remote") else _LOCAL_SECONDS
         )
         try:
-            done = subprocess.run(
+            done = _run(
                 ["git", *arguments],
-                cwd=self.folder,
-                input=input_text if input_text is not None else "",
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="surrogateescape",
-                timeout=seconds,
-                check=False,
-                env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})},
+                self.folder,
+                {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})},
+                input_text or "",
+                seconds,
             )
         except FileNotFoundError as error:
             what = "git" if error.filename == "git" else f"the folder {self.folder}"
@@ -135,3 +131,34 @@ class Git:
         """Give a file's text in a revision (empty: in the index); None if it isn't there."""
         done = self.run("cat-file", "blob", f"{revision}:{path}", check=False)
         return done.stdout if done.returncode == 0 else None
+
+
+def _run(
+    command: list[str], folder: Path, environment: Mapping[str, str], input_text: str, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command. Whatever ends it before its time asks it to end first: `subprocess.run` would kill it."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        env=environment,
+    ) as process:
+        try:
+            out, err = process.communicate(input_text, seconds)
+        except BaseException:
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()

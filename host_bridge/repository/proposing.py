@@ -30,6 +30,7 @@ from host_bridge.errors import HostBridgeError, ProposalCancelledError, Proposal
 from host_bridge.repository.git import Git, GitError
 from host_bridge.repository.summary import proposal_text
 from host_bridge.repository.worktrees import worktree
+from host_bridge.signals import EndedBySignal
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -155,8 +156,8 @@ class Proposal:
                 changes, runs, executed = self._compare(base, work)
             with self._step("check"):
                 checks = self._check(work / "notebook.ipynb", executed)
-            body = proposal_text(self._path, changes, runs, run=run, checks=checks, reproduce=self._commands())
             with self._step("record"):
+                body = proposal_text(self._path, changes, runs, run=run, checks=checks, reproduce=self._commands())
                 commit = self._record_run(written, work / "run.ipynb")
         proposed = Proposed(self.branch, commit, title, body, run)
         if forge is None:
@@ -420,6 +421,8 @@ class Proposal:
             raise self._cancelled(name, stopped.reason, stopped.signal_number) from None
         except KeyboardInterrupt:
             raise self._cancelled(name, "it got SIGINT", signal.SIGINT) from None
+        except EndedBySignal as ended:
+            raise self._cancelled(name, ended.reason, ended.signal_number) from None
         except ProposalError as error:
             raise ProposalError(self._told(name, str(error)), step=name, branch=self._kept, state=error.state) from None
         except HostBridgeError as error:

@@ -15,9 +15,10 @@ def worktree(git: Git, revision: str) -> Iterator[Git]:
     """Check a revision out into a folder that is gone afterwards. Its commits stay, if a branch leads to them."""
     with tempfile.TemporaryDirectory(prefix="worktree-") as folder:
         path = Path(folder, git.folder.name or "repository")
-        git.run("worktree", "add", "--quiet", "--detach", str(path), revision)
         try:
+            git.run("worktree", "add", "--quiet", "--detach", str(path), revision)
             yield Git(path)
         finally:
-            git.run("worktree", "remove", "--force", str(path), check=False)
+            # Twice: one that git didn't finish making is locked.
+            git.run("worktree", "remove", "--force", "--force", str(path), check=False)
             git.run("worktree", "prune", check=False)

@@ -123,6 +123,27 @@ def test_a_signal_cancels_the_run_and_what_was_done_is_saved(machine: Machine, n
     machine.wait_until_clean()
 
 
+def test_a_check_that_is_ended_says_so_and_leaves_nothing(machine: Machine) -> None:
+    os.mkfifo(machine.workspace / "begun")
+    write(machine.workspace / "in.ipynb", "1", "import time; open('begun', 'w').close(); time.sleep(60)")
+    process = subprocess.Popen(
+        [PROGRAM, "validate", "--nbval", "lax", "in.ipynb", "--junit", "junit.xml"], stderr=subprocess.PIPE, text=True
+    )
+    (machine.workspace / "begun").read_text()  # returns when the second cell has begun
+
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 143
+    assert err == (
+        "hermes-runtime: cancelled: the executor got SIGTERM; the notebook was not checked to its end, and nothing was "
+        "written\n"
+    )
+    assert {path.name for path in machine.workspace.iterdir()} == {"begun", "in.ipynb"}
+    assert list(machine.temporary.iterdir()) == []
+    machine.wait_until_clean()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

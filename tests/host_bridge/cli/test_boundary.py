@@ -2,7 +2,11 @@
 
 import errno
 import json
+import os
+import signal
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -18,6 +22,7 @@ from host_bridge.errors import (
     SandboxError,
     SessionError,
 )
+from host_bridge.signals import heed_cancellation
 
 
 def command_that(act: Callable[[], None]) -> click.Command:
@@ -56,6 +61,43 @@ def raising(error: BaseException) -> click.Command:
 )
 def test_every_ending_has_its_exit_code(error: BaseException, code: int) -> None:
     assert run_command(raising(error), []) == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_lets_a_command_clear_away_what_it_began(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, number: int, code: int
+) -> None:
+    before = signal.getsignal(number)
+
+    def act() -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), number)
+            signal.sigtimedwait((), 10)
+
+    assert run_command(command_that(act), ["--json"]) == code
+    assert list(tmp_path.iterdir()) == []
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "Cancelled"
+    assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_command(command_that(lambda: os.kill(os.getpid(), signal.SIGHUP)), []) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(None, 130), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_of_which_a_run_was_a_part_ends_with_it_and_says_what_there_is(
+    capsys: pytest.CaptureFixture[str], number: int | None, code: int
+) -> None:
+    result = {"state": "cancelled", "error": "a person stopped the run", "signal": number}
+    command = command_that(lambda: heed_cancellation(result, what="nothing was written"))
+    assert run_command(command, []) == code
+    assert capsys.readouterr().err == "hermes-runtime: cancelled: a person stopped the run; nothing was written\n"
+    heed_cancellation({"state": "failed"})
 
 
 def test_an_error_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

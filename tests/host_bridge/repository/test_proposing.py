@@ -217,25 +217,48 @@ def test_who_ends_the_run_with_ctrl_c_finds_what_ran_and_nothing_proposed(
     assert [path.name for path in machine.temporary.iterdir()] == [Path(error["saved"]).parent.name]
 
 
-@pytest.mark.parametrize("before", ["", "HEAD"])  # it isn't there yet; it has an earlier proposal
-def test_ctrl_c_just_when_the_branch_has_been_made_unmakes_it(
-    project: Repository, forge: ForgeServer, before: str
+@pytest.mark.parametrize(
+    ("before", "number", "code"),
+    [("", "INT", 130), ("HEAD", "TERM", 143)],  # it isn't there yet; it has an earlier proposal
+)
+def test_a_signal_just_when_the_branch_has_been_made_unmakes_it(
+    project: Repository, forge: ForgeServer, machine: Machine, before: str, number: str, code: int
 ) -> None:
     edit(project, 0.6)
     if before:
         project.git("branch", BRANCH, before)
     references = project.git("for-each-ref", "refs/heads")
     at_the_branch = f'test "$1" = committed && grep -q {BRANCH}'
-    hook(project, "reference-transaction", f'{at_the_branch} && rm "$0" && kill -INT $(ps -o ppid= -p $PPID)')
+    hook(project, "reference-transaction", f'{at_the_branch} && rm "$0" && kill -{number} $(ps -o ppid= -p $PPID)')
 
     process = start_to_propose(project, forge)
     out, _ = process.communicate(timeout=60)
 
     error = json.loads(out)["error"]
-    assert (process.returncode, error["step"]) == (130, "commit")
-    assert "it got SIGINT; nothing was proposed, and your branches are as they were" in error["message"]
+    assert (process.returncode, error["step"]) == (code, "commit")
+    assert f"it got SIG{number}; nothing was proposed, and your branches are as they were" in error["message"]
     assert project.git("for-each-ref", "refs/heads") == references
     assert len(project.git("worktree", "list").splitlines()) == 1
+    assert list(machine.temporary.iterdir()) == []
+
+
+def test_a_signal_while_git_makes_the_working_tree_leaves_none(
+    project: Repository, forge: ForgeServer, machine: Machine
+) -> None:
+    edit(project, 0.6)
+    ended = machine.workspace / "ended"
+    os.mkfifo(ended)
+    # git ends before its hook, as it would in the middle of a long checkout.
+    script = f"kill -TERM $(ps -o ppid= -p $PPID); while kill -0 $PPID; do sleep 0.02; done; echo > {ended}"
+    hook(project, "post-checkout", f"({script}) 2> /dev/null")
+
+    process = start_to_propose(project, forge)
+    ended.read_text()
+    out, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, json.loads(out)["error"]["step"]) == (143, "commit")
+    assert len(project.git("worktree", "list").splitlines()) == 1
+    assert list(machine.temporary.iterdir()) == []
 
 
 @pytest.mark.slow
