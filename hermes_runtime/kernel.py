@@ -6,6 +6,7 @@ ipykernel, with what a notebook of this product needs and without what was measu
 - the session's ticket is read before the first cell and can't be found in the process afterwards;
 - history stays in memory: a notebook run is no place to write what somebody typed to a database in their home;
 - an execution request is answered whatever moment an interrupt picks, and a top-level `await` is interrupted at once;
+- a process that a cell forks ends where the cell's code ends, instead of going on as a second kernel;
 - a graceful shutdown doesn't wait for a thread that has nothing left to say;
 - it is confined, by whoever started it or by itself, or it doesn't start: see `confinement.oneself`.
 """
@@ -49,6 +50,7 @@ from hermes_runtime import (
     _client,
     _environment_block,
     _explanations,
+    _forked,
     _magics,
     _output_limits,
     _settings,
@@ -88,6 +90,12 @@ class HermesShell(ZMQInteractiveShell):
         if code and self.system_raise_on_error:
             raise subprocess.CalledProcessError(code, cmd)
 
+    async def run_ast_nodes(self, *args: Any, **options: Any) -> bool:
+        """Run a cell's statements, which a process that they fork doesn't go beyond."""
+        failed: bool = await super().run_ast_nodes(*args, **options)
+        _forked.end_if_child(getattr(options.get("result"), "error_in_exec", None))
+        return failed
+
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
         # Where IPython takes up an error to show it, prepared for an interrupt.
         found = super()._get_exc_info(exc_tuple)
@@ -96,6 +104,10 @@ class HermesShell(ZMQInteractiveShell):
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
         """Send an error, as far as anybody reads."""
+        if _forked.is_child():  # its error is not the cell's
+            if etype is not SystemExit:
+                print("\n".join(stb), file=sys.stderr)
+            return
         super()._showtraceback(etype, _output_limits.shorten(str(evalue)), _output_limits.shorten_lines(stb))
 
 
@@ -125,8 +137,10 @@ class HermesKernel(IPythonKernel):
         """Start serving requests."""
         super().start()
         if _is_main_thread():
-            self._wakeup = SignalWakeup(cast(Any, self.io_loop).asyncio_loop)
+            loop = cast(Any, self.io_loop).asyncio_loop
+            self._wakeup = SignalWakeup(loop)
             self._wakeup.arm()
+            _forked.watch(loop)
 
     # Interrupts. ipykernel lets SIGINT raise KeyboardInterrupt from the beginning of a request's handling to its end, and
     # where that hits the kernel's own code instead of the cell's, it logs the fact and never answers, so that the client

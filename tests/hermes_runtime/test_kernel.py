@@ -72,6 +72,30 @@ def test_a_configuration_file_for_ipython_kernels_is_read(tmp_path: Path) -> Non
         assert running.run("early, str(get_ipython().history_manager.hist_file)").result == "(1, 'own.sqlite')"
 
 
+@pytest.mark.parametrize(
+    ("forks", "status"),
+    [
+        ("child = os.fork()", 0),  # goes on with the cell, as its parent does
+        ("child = os.fork()\nif child == 0: sys.exit(3)", 3),
+        ("child = os.fork()\nif child == 0: sys.exit('enough')", 1),
+        ("child = os.fork()\nif child == 0: 1 / 0", 1),
+        ("child = os.fork()\nif child == 0: await asyncio.sleep(0.01)", 1),  # the kernel's loop isn't its own
+        ("async def fork():\n    global child\n    child = os.fork()\nawait asyncio.create_task(fork())", 1),
+    ],
+)
+def test_a_forked_process_is_never_a_second_kernel(kernel: KernelProcess, forks: str, status: int) -> None:
+    ran = kernel.run(f"import asyncio, os, sys\n{forks}")
+    assert ran.status == "ok"
+    assert kernel.run("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])").result == str(status)
+    assert kernel.run("os.getpid()").result == str(kernel.process.pid)
+
+
+def test_a_forked_process_that_fails_says_so_and_the_cell_goes_on(kernel: KernelProcess) -> None:
+    forked = kernel.start("import os\nchild = os.fork()\nif child == 0: 1 / 0\n_ = os.waitpid(child, 0)")
+    kernel.wait_for_output(forked, "ZeroDivisionError")
+    assert kernel.run("1 + 1").result == "2"
+
+
 def test_its_options_are_listed_without_starting_anything() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "hermes_runtime.kernel", "--help"], capture_output=True, text=True, timeout=WAIT_SECONDS

@@ -135,6 +135,8 @@ def test_it_reaches_nobody_and_works(kernel: Started) -> None:
             listener.accept()
     assert kernel.run("!echo from a shell") == "from a shell\n"
     assert "started without a bridge" in kernel.run("hermes.terminal('true')")
+    forked = "import os\nr, w = os.pipe()\nif os.fork(): print(os.read(r, 99), os.wait()[1])"
+    assert kernel.run(f"{forked}\nelse: os.dup2(w, 1); print('from a child')") == "b'from a child\\n' 0\n"
 
 
 def test_it_is_interrupted_and_restarted(kernel: Started, place: Path) -> None:
