@@ -17,7 +17,7 @@ CAPPED = f"[limits]\noutput_bytes = {LIMIT}\n"
 UNCAPPED = "[limits]\noutput_bytes = 0\n"  # as if the kernel were somebody's who leaves its limits out
 
 PRINTS = "for _ in range(200): print('x' * (2**20 - 1))"
-SMALL_PRINTS = "for number in range(200_000): print('line', number)"
+SMALL_PRINTS = "for number in range(80_000): print('line', number)"
 IMAGE = "from IPython.display import display; import os; display({'image/png': os.urandom(75 * 2**20)}, raw=True)"
 
 # Runs in a process of its own, whose memory nothing else has used.
