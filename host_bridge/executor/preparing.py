@@ -12,6 +12,7 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host_bridge.control import TapeOrders
@@ -21,6 +22,7 @@ from host_bridge.executor.cell_tags import check_narrowing
 from host_bridge.executor.choice import KernelChoice, choose_kernel, language_of
 from host_bridge.executor.clock import RunClock
 from host_bridge.executor.earlier import EarlierRun, replayed, resumed
+from host_bridge.executor.given_rules import check_given_rules
 from host_bridge.executor.imports import import_jsonschema_lightly
 from host_bridge.executor.kernel import RunningKernel
 from host_bridge.executor.parameters import (
@@ -87,7 +89,12 @@ class Preparation:
         self._text = read_text(self._input_path)
         document: Mapping[str, Any] = glance(self._text) or self._parse()
         self._metadata = document["metadata"]
-        check_narrowing(document, [tool.name for tool in self._options.tools])
+        host_tools = [tool.name for tool in self._options.tools]
+        check_narrowing(document, host_tools)
+        options = self._options
+        check_given_rules(options.profile, options.policy_files, options.policy_rules, host_tools)
+        if options.cwd is not None and not Path(options.cwd).is_dir():
+            raise ConfigurationError(f"{options.cwd}, to run in, is not a folder; create it or name another")
         self._digest = source_digest(document)
         self._kernel_choice = choose_kernel(self._metadata, self._options.kernel_name)
         if self._kernel_choice.warning:

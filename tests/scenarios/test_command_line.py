@@ -153,6 +153,7 @@ def test_a_check_that_is_ended_says_so_and_leaves_nothing(machine: Machine) -> N
         (["in.ipynb", "out.ipynb", "-p", "days", "soon"], 2, "'days' takes int"),
         (["in.ipynb", "out.ipynb", "--policy", "nowhere.toml"], 2, "no such policy file"),
         (["in.ipynb", "out.ipynb", "--allow", "read_file(("], 2, "is no rule"),
+        (["in.ipynb", "out.ipynb", "--allow", "termnal(ls)"], 2, "there is no tool 'termnal' (did you mean terminal?)"),
         (["in.ipynb", "out.ipynb", "--profile", "fulll"], 2, "did you mean full?"),
         (["in.ipynb", "out.ipynb", "--cwd", "nowhere"], 2, "nowhere"),
         (["in.ipynb", "in.ipynb/runs/out.ipynb"], 2, "in.ipynb' is not a folder; choose another output"),
@@ -172,6 +173,7 @@ def test_bad_input_is_told_in_a_line_and_nothing_runs(
     assert told in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (machine.workspace / "ran").exists()
+    assert json.loads(ask("runs", "list", "--json").stdout) == []  # nor is there a run that came to nothing
 
 
 def test_a_run_that_could_not_be_saved_does_not_say_it_was(machine: Machine) -> None:
