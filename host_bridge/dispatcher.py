@@ -45,8 +45,6 @@ from host_bridge.tape.deck import ANSWERED, Deck
 from host_bridge.tools.interface import Bytes, Call, Tool, ToolOutput
 from host_bridge.tools.registry import Registry
 
-_NO_BULK: Mapping[str, Bytes] = {}
-
 
 class Dispatcher:
     """Takes requests from the server and settles each exactly once.
