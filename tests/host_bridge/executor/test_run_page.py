@@ -86,7 +86,12 @@ def read(story: RunStory) -> Page:
 
 def entry(**fields: Any) -> RunEntry:
     ended = {"started": STARTED.isoformat(), "ended": (STARTED + datetime.timedelta(seconds=10)).isoformat()}
-    given = {"run_id": "abcd1234", "notebook": "/work/report.ipynb", "output": "/work/out.ipynb", "state": "failed"}
+    given = {
+        "run_id": "abcd1234",
+        "notebook": "/home/ann/report.ipynb",
+        "output": "/home/ann/out.ipynb",
+        "state": "failed",
+    }
     counts = {"total": 3, "by_outcome": {"ok": 2, "denied": 1}}
     here = {"host": ProcessIdentity(1), "machine_state": "none", "duration_seconds": 10.0, "tool_calls": counts}
     return RunEntry(**{**given, **ended, **here, **fields})
@@ -138,9 +143,9 @@ STORY = RunStory(
     ],
     given={1: 2048},
     written=[
-        WrittenFile(image("before", "/work/a.md", 0, existed=False), image("after", "/work/a.md", 9), "", "one\ntwo"),
+        WrittenFile(image("before", "/home/ann/a.md", 0, existed=False), image("after", "/home/ann/a.md", 9), "", "one\ntwo"),
         WrittenFile(image("before", "/etc/b", 5), image("after", "/etc/b", 7, mode=0o600), "x = 1", "x = 2"),
-        WrittenFile(image("before", "/work/c", 5), None),
+        WrittenFile(image("before", "/home/ann/c", 5), None),
     ],
     asked=[
         CallEntry(
