@@ -21,6 +21,7 @@ tables     the declared shape
 places     where the file is, and what else of the user's lies where
 variables  of the environment: ours, and those that must not travel
 reading    from the file to the shape
+misfits    what doesn't fit it, in words
 """
 
 from host_bridge.config.places import audit_folder, audit_heads, config_folder, config_path, state_folder

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
 
 import msgspec
 
+from host_bridge.config.misfits import misfit
 from host_bridge.config.places import config_path
 from host_bridge.config.tables import HostConfig, SecretSettings
 from host_bridge.config.variables import CONFIG_VARIABLE, sounds_secret
 from host_bridge.errors import ConfigurationError
 
 MAX_CONFIG_BYTES = 2**20  # ours is a page; a file a thousand times longer is some other file
-_FIELD_IN_ERROR = re.compile(r" - at `\$\.?(?P<field>.*)`$")
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _FILE_SOURCE = "file:"
-_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
 
 def load_config(path: str | os.PathLike[str] | None = None) -> HostConfig:
@@ -79,7 +76,8 @@ def _parse(text: str, path: Path) -> HostConfig:
     try:
         config = msgspec.convert(fields, type=HostConfig)
     except msgspec.ValidationError as error:
-        raise _explain(error, path) from None
+        key, clause = misfit(error, HostConfig)
+        raise ConfigurationError(f"{path}: {clause}", path=str(path), key=key) from None
     for table, names in (("environment", config.environment.pass_names), ("sandbox", config.sandbox.pass_names)):
         for name in names:
             if sounds_secret(name):
@@ -97,41 +95,6 @@ def _parse(text: str, path: Path) -> HostConfig:
                 key=f"secrets.{name}",
             )
     return _absolute(config, path.absolute().parent)
-
-
-def _explain(error: msgspec.ValidationError, path: Path) -> ConfigurationError:
-    text = str(error)
-    place = _FIELD_IN_ERROR.search(text)
-    key = place["field"] if place else ""
-    problem = text[: place.start()] if place else text
-    unknown = _UNKNOWN_FIELD.search(problem)
-    if unknown:
-        key = f"{key}.{unknown['name']}" if key else unknown["name"]
-        near = difflib.get_close_matches(unknown["name"], _known_keys(place["field"] if place else ""), n=1)
-        problem = f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it or correct its spelling"
-    elif choices := get_args(_kind_of(key)) if problem.startswith("Invalid enum value") else ():
-        problem += f"; choose one of {', '.join(map(repr, choices))}"
-    return ConfigurationError(f"{path}: {key}: {problem}", path=str(path), key=key)
-
-
-def _known_keys(table: str) -> tuple[str, ...]:
-    """Give the keys of a table by its dotted name; nothing for one there isn't, or whose keys are free."""
-    kind = _kind_of(table)
-    return tuple(field.encode_name for field in msgspec.structs.fields(kind)) if _is_table(kind) else ()
-
-
-def _kind_of(key: str) -> Any:
-    """Give the type of what a dotted key names; None where nothing is declared."""
-    kind: Any = HostConfig
-    for name in filter(None, key.split(".")):
-        if not _is_table(kind):
-            return None
-        kind = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}.get(name)
-    return kind
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _absolute(config: HostConfig, folder: Path) -> HostConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from host_bridge.config import HostConfig, load_config
+from host_bridge.config.misfits import misfit
 from host_bridge.doctor.finding import Finding, failure, ok, warning
 from host_bridge.errors import ConfigurationError
 from host_bridge.sandbox.probing import INSTALL_BUBBLEWRAP, probe
@@ -57,9 +58,9 @@ def commands(config: HostConfig) -> Finding:
     try:
         settings = msgspec.convert(config.tools.get("terminal", {}), type=TerminalSettings)
     except msgspec.ValidationError as error:
-        return failure(
-            "terminal", f"its settings can't be used: {error}", "correct [tools.terminal] in the configuration"
-        )
+        _, problem = misfit(error, TerminalSettings, "tools.terminal")
+        remedy = "correct [tools.terminal] in the configuration"
+        return failure("terminal", f"its settings can't be used: {problem}", remedy)
     if settings.confinement == "host":
         return ok("terminal", "commands the policy allows run on the host, with your rights", confinement="host")
     found = probe("bubblewrap")

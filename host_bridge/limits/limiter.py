@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from host_bridge.config import LimitSettings
+from host_bridge.config.misfits import misfit
 from host_bridge.errors import ConfigurationError, SandboxError
 from host_bridge.limits import cgroup_v1, cgroup_v2, cgroups, systemd_scope
 from host_bridge.limits.cgroups import Group, GroupLimits, Mechanism
@@ -182,7 +183,8 @@ def override(settings: LimitSettings, overrides: Mapping[str, object]) -> LimitS
     try:
         merged = msgspec.convert({**msgspec.structs.asdict(settings), **overrides}, type=LimitSettings)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"the limits can't be used: {error}", key="limits") from None
+        key, problem = misfit(error, LimitSettings, "limits")
+        raise ConfigurationError(f"the limits can't be used: {problem}", key=key) from None
     if 0 < merged.memory_bytes < MINIMUM_MEMORY_BYTES:
         raise ConfigurationError(
             f"memory_bytes is {merged.memory_bytes}, and no kernel starts below {MINIMUM_MEMORY_BYTES}; 0 is no limit",

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from host_bridge.config.misfits import in_words, place_of
 from host_bridge.errors import PolicyError
 from host_bridge.policy.display import MAX_LINE_CHARACTERS, as_written, escaped, one_line
 from host_bridge.policy.matching import Matcher
@@ -255,12 +256,13 @@ def convert(fields: object, kind: type[_Table], path: str, place: str, prefix: s
     try:
         return msgspec.convert(fields, type=kind)
     except msgspec.ValidationError as error:
-        problem, key = _explained(str(error), kind, prefix)
+        problem, key = _explained(error, kind, prefix)
         raise PolicyError(f"{place}: {key}: {problem}", path=path, key=key) from None
 
 
-def _explained(text: str, kind: type[_Table], prefix: str) -> tuple[str, str]:
+def _explained(error: msgspec.ValidationError, kind: type[_Table], prefix: str) -> tuple[str, str]:
     """Turn a decoder's message into a problem and a dotted key."""
+    text = str(error)
     where = _FIELD_IN_ERROR.search(text)
     problem = text[: where.start()] if where else text
     keys = [prefix, where["field"] if where else ""]
@@ -270,6 +272,8 @@ def _explained(text: str, kind: type[_Table], prefix: str) -> tuple[str, str]:
         inner = (table for pattern, table in _INNER_TABLES if where and pattern.fullmatch(where["field"]))
         known = next(inner, kind).__struct_fields__
         problem = f"unknown key{suggestion(unknown['name'], known)}; there are: {', '.join(known)}"
+    else:
+        problem = in_words(error, kind).removeprefix(f"`{place_of(error)}` ")
     return problem, escaped(".".join(key for key in keys if key))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from host_bridge.config.misfits import misfit
 from host_bridge.errors import CallError, CallTimeoutError, InvalidCallError, NotConfiguredError
 from host_bridge.policy.model import TextResource
 from host_bridge.policy.origins import parse_url
@@ -129,7 +130,8 @@ def _settings(table: Mapping[str, Any]) -> WebSearchSettings:
     try:
         settings = msgspec.convert(dict(table), type=WebSearchSettings)
     except msgspec.ValidationError as error:
-        raise NotConfiguredError(f"[tools.web_search] of the host's configuration can't be used: {error}") from None
+        _, problem = misfit(error, WebSearchSettings, "tools.web_search")
+        raise NotConfiguredError(f"[tools.web_search] of the host's configuration can't be used: {problem}") from None
     if not settings.provider:
         raise NotConfiguredError(
             "no search provider is configured: set provider in [tools.web_search] of the host's configuration, to 'ddgs' "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from host_bridge import config as config_module
@@ -14,7 +15,9 @@ from host_bridge.config import (
     sounds_secret,
     state_folder,
 )
+from host_bridge.config.misfits import misfit
 from host_bridge.errors import ConfigurationError
+from host_bridge.tools.terminal_settings import TerminalSettings
 
 FULL = """
 [session]
@@ -80,25 +83,47 @@ def test_every_key_is_read_and_every_path_made_absolute(write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "key", "problem"),
     [
-        ("profile = 1", "profile", "unknown key"),
-        ("[session]\nprofil = 'full'", "session.profil", "unknown key"),
-        ("[session]\nprofile = 3", "session.profile", "Expected `str`"),
-        ("[session]\nprincipal = ''", "session.principal", "length"),
-        ("[audit]\narguments = 'none'", "audit.arguments", "'none'; choose one of 'full', 'digest'"),
-        ("[sandbox]\nbackend = 'bwrap'", "sandbox.backend", "one of 'auto', 'bubblewrap', 'landlock', 'none'"),
-        ("[budgets]\ncalls = -1", "budgets.calls", ">= 0"),
-        ("[budgets]\ncall = 1", "budgets.call", "unknown key"),
-        ("[policy]\nfiles = [1]", "policy.files[0]", "Expected `str`"),
+        ("profile = 1", "profile", "there is no key `profile`"),
+        (
+            "[session]\nprofil = 'full'",
+            "session.profil",
+            r"there is no key `profil` in \[session\]; did you mean `profile`\?",
+        ),
+        ("[session]\nprofile = 3", "session.profile", r"\[session\] profile must be text, not a number"),
+        ("[session]\nprincipal = ''", "session.principal", r"\[session\] principal must not be empty"),
+        ("[audit]\narguments = 'none'", "audit.arguments", "must be 'full' or 'digest', not 'none'"),
+        ("[sandbox]\nbackend = 'bwrap'", "sandbox.backend", "must be 'auto', 'bubblewrap', 'landlock' or 'none'"),
+        ("session = 3", "session", "session must be a table, not a number"),
+        ("[limits]\ncpus = true", "limits.cpus", r"\[limits\] cpus must be a number, not true or false"),
+        ("[secrets.A]\ntools = []", "secrets[...].source", r"\[secrets\[...\]\] source is missing"),
+        ("[budgets]\ncalls = -1", "budgets.calls", r"\[budgets\] calls must be a number of at least 0"),
+        ("[budgets]\ncall = 1", "budgets.call", r"there is no key `call` in \[budgets\]; did you mean `calls`\?"),
+        ("[policy]\nfiles = [1]", "policy.files[0]", r"\[policy\] files\[0\] must be text, not a number"),
         ("[environment]\npass = ['AWS_SECRET_ACCESS_KEY']", "environment.pass", "sounds like a secret"),
-        ("[tools]\nweb_search = 3", "tools[...]", "Expected `object`"),
+        ("[tools]\nweb_search = 3", "tools[...]", "a value of `tools` must be a table, not a number"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(write, text: str, key: str, problem: str) -> None:
+def test_what_does_not_fit_is_refused_with_its_place_in_plain_words(write, text: str, key: str, problem: str) -> None:
     path = write(text)
     with pytest.raises(ConfigurationError, match=problem) as caught:
         load_config(path)
     assert (caught.value.path, caught.value.key) == (str(path), key)
     assert str(path) in str(caught.value)
+    assert "Expected" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"confinement": "bwrap"}, "[tools.terminal] confinement must be 'host' or 'workspace', not 'bwrap'"),
+        ({"confinment": "host"}, "there is no key `confinment` in [tools.terminal]; did you mean `confinement`?"),
+        ({"host_for": "ls"}, "[tools.terminal] host_for must be a list, not text"),
+    ],
+)
+def test_a_tools_own_settings_are_told_as_the_file_has_them(table: dict[str, object], told: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(table, type=TerminalSettings)
+    assert misfit(caught.value, TerminalSettings, "tools.terminal")[1] == told
 
 
 @pytest.mark.parametrize(

@@ -201,5 +201,5 @@ def test_the_configuration_has_the_limits(tmp_path: Path) -> None:
 
     assert (found.memory_bytes, found.mechanism, found.cgroup) == (2**30, "cgroup v1", str(tmp_path / "groups/mine"))
     path.write_text('[limits]\nmechanism = "prayer"\n')
-    with pytest.raises(ConfigurationError, match=r"limits\.mechanism"):
+    with pytest.raises(ConfigurationError, match=r"\[limits\] mechanism must be"):
         load_config(path)

@@ -143,13 +143,13 @@ def test_without_a_brake_untrusted_content_changes_nothing():
             "user",
             '[rules]\nallow = [{ rule = "mine", allow_after_untrusted = 1 }]',
             "rules.allow[0].allow_after_untrusted",
-            "bool",
+            "must be true or false, not a number",
         ),
         ("user", '[rules]\nallow = [{ rule = ["mine", "x y"] }]', "rules.allow[0].rule[1]", "no rule"),
         ("user", '[agents.a.rules]\nask = [{ rules = "mine" }]', "agents.a.rules.ask[0].rules", "did you mean rule"),
         ("user", "[taint]\nbreak = true", "taint.break", "did you mean brake"),
         ("user", "[taint]\n", "taint", "brake"),
-        ("user", '[taint]\nbrake = "on"', "taint.brake", "bool"),
+        ("user", '[taint]\nbrake = "on"', "taint.brake", "must be true or false, not text"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_by_its_key(layer, text, key, hint):

@@ -117,9 +117,9 @@ def test_no_other_layer_makes_a_test_fail(tmp_path):
         ('[[tests]]\ncall = "*"\nexpect = "deny"\n', "tests[0].call", "no call"),
         ('[[tests]]\ncall = "mine"\nexpect = "denied"\n', "tests[0].expect", "denied"),
         ('[[tests]]\ncall = "mine"\nexpect = "deny"\nagnt = "x"\n', "tests[0].agnt", "did you mean agent"),
-        ('[[tests]]\ncall = ["mine", 3]\nexpect = "deny"\n', "tests[0].call[1]", "str"),
+        ('[[tests]]\ncall = ["mine", 3]\nexpect = "deny"\n', "tests[0].call[1]", "must be text, not a number"),
         ('[[tests]]\ncall = "raed_file(x)"\nexpect = "deny"\n', "tests[0].call", "did you mean read_file"),
-        ('[tests]\ncall = "mine"\n', "tests", "array"),
+        ('[tests]\ncall = "mine"\n', "tests", "must be a list, not a table"),
         (f'[[tests]]\ncall = {["mine"] * (MAX_CALLS + 1)!r}\nexpect = "deny"\n', "tests", str(MAX_CALLS)),
     ],
 )

@@ -71,8 +71,11 @@ def load(name: str, settings: Mapping[str, Any], api_key: str) -> Provider:
     try:
         checked = msgspec.convert(settings, type=kind.Settings)
     except msgspec.ValidationError as error:
+        from host_bridge.config.misfits import misfit  # only for a mistake
+
         raise WebNotConfiguredError(
-            f"[tools.web_search] of the host's configuration doesn't fit the provider {name!r}: {error}"
+            f"[tools.web_search] of the host's configuration doesn't fit the provider {name!r}: "
+            f"{misfit(error, kind.Settings, 'tools.web_search')[1]}"
         ) from None
     if kind.needs_key and not api_key:
         raise WebNotConfiguredError(
