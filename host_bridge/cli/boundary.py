@@ -121,6 +121,7 @@ def exit_code(error: HostBridgeError) -> int:
 
 def run_command(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command; whatever happens is told in one line (or JSON) and an exit code."""
+    _open_closed_streams()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(command, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
@@ -206,6 +207,15 @@ def _details(error: HostBridgeError) -> dict[str, Any]:
 
 def _os_message(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that somebody closed (`>&-`) somewhere to lead; the next file opened would take their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: the stream's own
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
 
 
 def _silence_output() -> None:

@@ -76,7 +76,7 @@ def strip_command(notebooks: tuple[str, ...]) -> None:
             continue
         from host_bridge.executor.saving import LocalFile
 
-        text = Path(notebook).read_text(encoding="utf-8")
+        text = Path(notebook).read_text(encoding="utf-8", errors="surrogateescape")
         stripped = strip_text(text, notebook)
         if stripped != text:
-            LocalFile(notebook).write([stripped.encode()], last=True)
+            LocalFile(notebook).write([stripped.encode("utf-8", "surrogateescape")], last=True)

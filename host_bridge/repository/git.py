@@ -82,8 +82,9 @@ class Git:
                 seconds,
             )
         except FileNotFoundError as error:
-            what = "git" if error.filename == "git" else f"the folder {self.folder}"
-            raise GitError(f"{what} doesn't exist: install git, or name another folder") from None
+            if error.filename == "git":
+                raise GitError("git isn't installed; install it") from None
+            raise GitError(f"there is no folder {self.folder}; name another one") from None
         except subprocess.TimeoutExpired:
             raise GitError(f"{shown} took longer than {seconds:g} s and was ended") from None
         if check and done.returncode != 0:

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,21 @@ def test_a_signal_lets_a_command_clear_away_what_it_began(
     assert list(tmp_path.iterdir()) == []
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "Cancelled"
     assert signal.getsignal(number) is before
+
+
+def test_a_closed_stream_is_no_error(tmp_path: Path) -> None:
+    code = "import sys; from host_bridge.cli import main; sys.exit(main(sys.argv[1:]))"
+    for streams in (">&-", "<&- >&- 2>&-"):
+        command = f'"$0" -c "$1" runs list --json {streams}'
+        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+        done = subprocess.run(
+            ["/bin/sh", "-c", command, sys.executable, code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:
