@@ -8,6 +8,7 @@ run      papermill runs it, by our engine
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import threading
@@ -121,12 +122,13 @@ class Preparation:
 
     def _run(self, tape: RunTape) -> dict[str, Any]:
         self._questions = self._open_questions()
-        launch = self._launch_options(tape)
-        importing = threading.Thread(target=_import_what_runs, name="hermes-import", daemon=True)
-        importing.start()
+        # Not before the kernel's process is there: two threads that import take turns, and that process is waited for longest.
+        importing = _Importing()
+        launch = dataclasses.replace(self._launch_options(tape), on_spawned=importing.begin)
         cwd = os.path.abspath(self._options.cwd or ".")  # noqa: PTH100
         kernel = RunningKernel.start(self._kernel_choice.name, cwd=cwd, launch=launch)
         try:
+            importing.begin()  # a kernel that isn't ours has told nothing
             importing.join()
             setup = self._setup = self._setup_of_run(kernel)
             notebook = self._notebook or self._prepared_notebook()
@@ -333,11 +335,22 @@ class Preparation:
         notebook.metadata.papermill["output_path"] = self._output_path
 
 
-def _import_what_runs() -> None:
-    """Import it, and leave what is wrong with it to the import that needs it."""
-    import_jsonschema_lightly()
-    with contextlib.suppress(ImportError):
-        importlib.import_module("host_bridge.executor.running")
+class _Importing(threading.Thread):
+    """Imports what runs the notebook, and leaves what is wrong with it to the import that needs it."""
+
+    def __init__(self) -> None:
+        super().__init__(name="hermes-import", daemon=True)
+
+    def begin(self) -> None:
+        """Start, once."""
+        if self.ident is None:
+            self.start()
+
+    def run(self) -> None:
+        """Import it."""
+        import_jsonschema_lightly()
+        with contextlib.suppress(ImportError):
+            importlib.import_module("host_bridge.executor.running")
 
 
 def _as_mapping(parameters: Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, Any]:

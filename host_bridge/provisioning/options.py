@@ -74,6 +74,7 @@ class LaunchOptions:
         marks_cells: Whether the application says which cell runs (`cell_started`, `cell_settled` of the session).
         budgets: Limits by name, over those of the configuration.
         on_call: Hears of every settled call.
+        on_spawned: Called whenever a process of the kernel has been started, while it still gets ready. Must return soon.
         tools: Tools the application provides.
         confinement: The backend to confine the kernel by, over that of the configuration.
         limits: Of the kernel, over those of the configuration and by their names (`host_bridge.config.LimitSettings`).
@@ -98,6 +99,7 @@ class LaunchOptions:
     marks_cells: bool = False
     budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
     on_call: CallListener | None = None
+    on_spawned: Callable[[], None] | None = None
     tools: tuple[HostTool, ...] = ()
     confinement: str = ""
     limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -70,6 +70,7 @@ class HermesProvisioner(LocalProvisioner):
     _kernel: KernelSession | None = None
     _lifeline: Lifeline | None = None
     _start: Start | None = None
+    _on_spawned: Callable[[], None] | None = None
     _sandbox: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
@@ -142,6 +143,7 @@ class HermesProvisioner(LocalProvisioner):
     async def _prepare(self, options: LaunchOptions, kwargs: dict[str, Any]) -> dict[str, Any]:
         kwargs.pop("independent", None)  # outliving the host is what our kernels never do
         manager: Any = self.parent
+        self._on_spawned = options.on_spawned
         is_first = self._kernel is None
         if self._kernel is None:
             site = kernel_site(kwargs, self.profile)
@@ -196,16 +198,23 @@ class HermesProvisioner(LocalProvisioner):
     async def _launch(self, cmd: list[str], kwargs: dict[str, Any]) -> KernelConnectionInfo:
         start, self._start = self._start, None
         if start is None:
-            return await super().launch_kernel(cmd, **kwargs)
+            info = await super().launch_kernel(cmd, **kwargs)
+            self._tell_spawned()
+            return info
         plainly = super().launch_kernel
         try:
             info = await in_lasting_thread(lambda: plainly(cmd, **kwargs))
         except BaseException:
             start.failed()
             raise
+        self._tell_spawned()
         start.started()
         self._sandbox = await _off_loop(start.read_report)
         return info
+
+    def _tell_spawned(self) -> None:
+        if self._on_spawned is not None:
+            self._on_spawned()
 
     async def send_signal(self, signum: int) -> None:
         """Signal the kernel. A sandbox's own processes must not get what is meant for what runs in it."""

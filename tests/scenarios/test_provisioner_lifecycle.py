@@ -144,13 +144,15 @@ def test_a_restart_keeps_the_session_and_its_budget_but_not_the_key(
 
 
 def test_a_kernel_that_died_is_restarted_with_a_working_bridge(machine: Machine, start: Callable[..., Kernel]) -> None:
-    kernel = start()
+    spawned: list[float] = []
+    kernel = start(hermes=LaunchOptions(on_spawned=lambda: spawned.append(time.monotonic())))
     assert kernel.provisioner.pid is not None
     process = identify(kernel.provisioner.pid)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=READY_SECONDS)
+    assert len(spawned) == 2  # the application was told of both processes
     assert kernel.run(CALL) == "hello"
     assert len(machine.run_directories()) == 1
 
@@ -277,7 +279,7 @@ def test_a_tool_of_the_host_application_is_called_from_a_cell(machine: Machine, 
         (LaunchOptions(workspace="absent"), "", ConfigurationError, "not a folder"),
         (LaunchOptions(budgets={"cals": 1}), "", ConfigurationError, "cals"),
         (LaunchOptions(audit_path="/proc/nowhere/audit.jsonl"), "", HostBridgeError, "nowhere"),
-        (LaunchOptions(), "[session]\nprofil = 'x'", ConfigurationError, "session.profil"),
+        (LaunchOptions(), "[session]\nprofil = 'x'", ConfigurationError, "did you mean `profile`"),
         (LaunchOptions(), "[bridge]\nsocket = '/tmp/no-supervisor'", SessionError, "bridge serve"),
     ],
 )
