@@ -8,10 +8,8 @@ whoever reads needs no lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -19,18 +17,10 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 
 from host_bridge.errors import ConfigurationError, StateBusyError
+from host_bridge.locks import LockBusyError, lock
 
 MAX_BYTES = 16 * 2**20
 PATIENCE_SECONDS = 5.0  # a change holds the lock for milliseconds
-_RETRY_SECONDS = 0.01
-
-
-class _BusyError(Exception):
-    """The lock wasn't free in time."""
-
-    def __init__(self, holder: str) -> None:
-        super().__init__(holder)
-        self.holder = holder
 
 
 class Versioned(Protocol):
@@ -123,7 +113,7 @@ class StateFile:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(folder):
                 yield
-        except _BusyError as error:
+        except LockBusyError as error:
             raise self._busy(error.holder) from None
         except OSError as error:
             raise self.unusable(f"can't be written: {error.strerror}") from None
@@ -153,10 +143,10 @@ class StateFile:
         )
 
     def _busy(self, holder: str) -> StateBusyError:
-        lock = self.path.parent / ".lock"
-        who = f"see what it does (ps -fp {holder.split()[1]})" if holder else f"find out which (fuser -v {lock})"
+        place = self.path.parent / ".lock"
+        who = f"see what it does (ps -fp {holder.split()[1]})" if holder else f"find out which (fuser -v {place})"
         return StateBusyError(
-            f"{self.path}: {self._what} can't be changed: {holder or 'another process'} has kept {lock} locked for more than "
+            f"{self.path}: {self._what} can't be changed: {holder or 'another process'} has kept {place} locked for more than "
             f"{PATIENCE_SECONDS:g} s; {who}, end it if it hangs, and try again",
             path=str(self.path),
         )
@@ -173,29 +163,7 @@ class StateFile:
 def _locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        deadline = 0.0
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                deadline = deadline or time.monotonic() + PATIENCE_SECONDS
-                if time.monotonic() > deadline:
-                    raise _BusyError(_holder(descriptor)) from None
-                time.sleep(_RETRY_SECONDS)  # flock has no timeout of its own
+        lock(descriptor, PATIENCE_SECONDS)
         yield
     finally:
         os.close(descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    """Say who holds the lock on a file, as far as the system tells."""
-    status = os.fstat(descriptor)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    with contextlib.suppress(OSError):  # no such thing here, or the process has just gone
-        for line in Path("/proc/locks").read_text().splitlines():
-            _, *fields = line.split()
-            if fields[:1] == ["FLOCK"] and fields[4:5] == [device] and fields[3].isdecimal():
-                name = Path(f"/proc/{fields[3]}/comm").read_text(errors="replace").strip()
-                return f"process {fields[3]} ({name})"
-    return ""

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from host_bridge.errors import NotebookError, OutputError
+from host_bridge.locks import LockBusyError, lock
 
 _KEY = "_hermes_origin"
 _LOCK_SECONDS = 10.0  # a write takes milliseconds; whoever holds the lock for longer is not writing
-_POLL_SECONDS = 0.01
 
 
 class StaleNotebookError(NotebookError):
@@ -92,22 +90,10 @@ def folder_lock(path: str) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"can't write {path!r}: its folder can't be opened: {error.strerror}", path=path) from None
     try:
-        _lock(descriptor, path)
+        lock(descriptor, _LOCK_SECONDS)
         yield
+    except LockBusyError as error:
+        who = error.holder or "another process"
+        raise OutputError(f"can't write {path!r}: {who} keeps its folder locked; try again", path=path) from None
     finally:
         os.close(descriptor)  # and with it the lock
-
-
-def _lock(descriptor: int, path: str) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise OutputError(
-                    f"can't write {path!r}: another process keeps its folder locked; try again", path=path
-                ) from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return

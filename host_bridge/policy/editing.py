@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import fcntl
 import os
 import re
 import stat
 import tempfile
-import time
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ import tomlkit.exceptions
 import tomlkit.items
 
 from host_bridge.errors import PolicyError
+from host_bridge.locks import LockBusyError, lock
 from host_bridge.policy.display import as_written
 from host_bridge.policy.expectations import run_tests
 from host_bridge.policy.rules import Clause
@@ -334,7 +333,7 @@ def _held(path: Path) -> Iterator[_Held]:
     except OSError as error:
         raise PolicyError(f"{path}: its folder can't be used: {error.strerror}", path=str(path)) from None
     try:
-        _lock(folder, path)
+        lock(folder, _PATIENCE_SECONDS)
         if not os.path.lexists(path):
             yield _Held(path, _EMPTY, None)
             return
@@ -345,23 +344,11 @@ def _held(path: Path) -> Iterator[_Held]:
             if error.path:
                 raise
             raise PolicyError(f"{path}: {error}", path=str(path), key=error.key) from None
+    except LockBusyError as error:
+        who = error.holder or "another program"
+        raise PolicyError(f"{path}: {who} keeps its folder locked; try again", path=str(path)) from None
     finally:
         os.close(folder)
-
-
-def _lock(folder: int, path: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise PolicyError(
-                    f"{path}: another program keeps its folder locked; try again", path=str(path)
-                ) from None
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _write(path: Path, text: str, mode: int, status: os.stat_result | None = None) -> None:

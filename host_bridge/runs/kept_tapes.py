@@ -7,18 +7,19 @@ left: it has the size and the root hash that the index holds.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from host_bridge.errors import TapeError
+from host_bridge.locks import LockBusyError, lock
 from host_bridge.runs import index
 from host_bridge.runs.index import RunEntry, RunsError
 from host_bridge.tape.reader import TapeReader
 
 _LOCK_NAME = ".tapes"
+_PATIENCE_SECONDS = 60.0  # it is held while tapes are copied, which may be large
 _PIECE_BYTES = 2**20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -36,8 +37,12 @@ def turn() -> Iterator[None]:
     except OSError as error:
         raise RunsError(f"{path} can't be opened: {error.strerror}; make room there") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, _PATIENCE_SECONDS)
         yield
+    except LockBusyError as error:
+        raise RunsError(
+            f"{error.holder or 'another process'} keeps {path} locked; see what it does, and end it"
+        ) from None
     finally:
         os.close(descriptor)
 

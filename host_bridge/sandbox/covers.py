@@ -8,20 +8,18 @@ no other living record has it. One lock keeps looking and recording together.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from host_bridge.config import state_folder
 from host_bridge.errors import SandboxError
+from host_bridge.locks import LockBusyError, lock
 from host_bridge.rundirs.records import living_records
 
 LOCK_SECONDS = 10.0  # it is held for milliseconds
-_RETRY_SECONDS = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +38,13 @@ def covers_locked() -> Iterator[None]:
     except OSError as error:
         raise SandboxError(f"{folder} can't be used: {error.strerror}; make it writable") from None
     try:
-        _wait_for_lock(descriptor)
+        lock(descriptor, LOCK_SECONDS)
         yield
+    except LockBusyError as error:
+        who = error.holder or "another process"
+        raise SandboxError(
+            f"{who} holds the lock on sandbox covers for more than {LOCK_SECONDS:g} s; is it stuck?"
+        ) from None
     finally:
         os.close(descriptor)
 
@@ -83,15 +86,3 @@ def _remove_if_empty(path: str) -> None:
             Path(path).unlink()
     except OSError as error:
         _log.debug("%s stays: %s", path, error.strerror)
-
-
-def _wait_for_lock(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise SandboxError("another process holds the lock on sandbox covers; is it stuck?") from None
-            time.sleep(_RETRY_SECONDS)  # flock has no timeout of its own
