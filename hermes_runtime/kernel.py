@@ -7,6 +7,7 @@ ipykernel, with what a notebook of this product needs and without what was measu
 - history stays in memory: a notebook run is no place to write what somebody typed to a database in their home;
 - an execution request is answered whatever moment an interrupt picks, and a top-level `await` is interrupted at once;
 - a process that a cell forks ends where the cell's code ends, instead of going on as a second kernel;
+- the debugger is imported by the first who debugs;
 - a graceful shutdown doesn't wait for a thread that has nothing left to say;
 - it is confined, by whoever started it or by itself, or it doesn't start: see `confinement.oneself`.
 """
@@ -25,6 +26,7 @@ if __name__ == "__main__":
     ensure_confined(sys.argv[1:])
 
 import functools
+import gc
 import pathlib
 import platform
 import signal
@@ -51,6 +53,7 @@ from hermes_runtime import (
     _environment_block,
     _explanations,
     _forked,
+    _late_debugger,
     _magics,
     _output_limits,
     _settings,
@@ -276,10 +279,12 @@ class HermesKernelApp(IPKernelApp):
             self.update_config(Config({"HistoryManager": {"hist_file": ":memory:"}}))
         # In a notebook the advice is wrong: `exit` ends the kernel under the cells that follow.
         warnings.filterwarnings("ignore", message="To exit: use 'exit'")
+        _late_debugger.install()
         super().init_kernel()
 
     def start(self) -> None:
         """Serve until the kernel is told to stop."""
+        gc.freeze()  # what was imported lives as long as the process: neither cells nor its end need to look through it
         super().start()
         self._join_control_thread()
 

@@ -49,6 +49,12 @@ def test_it_says_what_it_is(kernel: KernelProcess) -> None:
     assert "hermes.tools()" in content["banner"]
 
 
+def test_debugging_is_offered_and_costs_nothing_until_somebody_does(kernel: KernelProcess) -> None:
+    content = kernel.client._recv_reply(kernel.client.kernel_info(), timeout=WAIT_SECONDS)["content"]
+    assert "debugger" in content["supported_features"]
+    assert kernel.run("import sys\n[name for name in sys.modules if name.startswith('debugpy')]").result == "[]"
+
+
 def test_history_is_kept_in_memory_only(kernel: KernelProcess) -> None:
     assert kernel.run("str(get_ipython().history_manager.hist_file)").result == "':memory:'"
     assert kernel.run("21 * 2").result == "42"
