@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import httpcore
 
@@ -105,39 +105,22 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def fetch(
-    url: UrlResource,
-    *,
-    timeout_seconds: float,
-    max_bytes: int,
-    any_address: bool = False,
-    headers: Mapping[str, str] | None = None,
-    resolver: Resolver = resolve,
-    only_loopback: bool = False,
-) -> Response:
-    """Get what is at a URL.
+class Connecting(TypedDict, total=False):
+    """What `exchange` and `fetch` may be told besides, of how a place is reached and what is said there."""
 
-    Args:
-        url: Where to.
-        timeout_seconds: For everything together.
-        max_bytes: How much of the body is read, compressed or not.
-        any_address: Whether addresses that are not public may serve it.
-        headers: More than the few that are always sent, or instead of them.
-        resolver: Gives a host's addresses.
-        only_loopback: Whether only this machine may serve it.
+    any_address: bool
+    headers: Mapping[str, str] | None
+    resolver: Resolver
+    only_loopback: bool
+
+
+def fetch(url: UrlResource, *, timeout_seconds: float, max_bytes: int, **connecting: Unpack[Connecting]) -> Response:
+    """Get what is at a URL, read to its end; as `exchange`.
 
     Raises:
         WebError: No answer, or none that could be read.
     """
-    with exchange(
-        url,
-        timeout_seconds=timeout_seconds,
-        max_bytes=max_bytes,
-        any_address=any_address,
-        headers=headers,
-        resolver=resolver,
-        only_loopback=only_loopback,
-    ) as answer:
+    with exchange(url, timeout_seconds=timeout_seconds, max_bytes=max_bytes, **connecting) as answer:
         if not 200 <= answer.status < 300:
             return Response(answer.status, answer.headers, b"", False)
         body = b"".join(answer.pieces(max_bytes))
@@ -162,9 +145,9 @@ def exchange(
     """Make one request, and give the answer as soon as it begins.
 
     Args:
-        url: Where to; as all others that `fetch` has too.
+        url: Where to.
         timeout_seconds: For everything together, the reading of the body included.
-        max_bytes: How much of the body is read at most.
+        max_bytes: How much of the body is read at most, compressed or not.
         any_address: Whether addresses that are not public may serve it.
         headers: More than the few that are always sent, or instead of them.
         resolver: Gives a host's addresses.
