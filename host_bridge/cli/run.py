@@ -200,13 +200,15 @@ def summary(result: Mapping[str, Any]) -> str:
     lines = [_headline(result)]
     if result["scraps"]:
         lines.append(indented(table((name, short(value)) for name, value in result["scraps"].items())))
+    told = ""
     if result["failed_cell"]:
         lines.append(_failed_cell(result["failed_cell"]))
     elif result["error"]:
-        lines.append(indented(plain(result["error"])))
+        told = result["error"]
+        lines.append(indented(plain(told)))
     if result["state"] != "not_run" and result["confinement"] == "none":
         lines.append(UNCONFINED)
-    lines += [f"note: {plain(warning)}" for warning in result["warnings"]]
+    lines += [f"note: {plain(warning)}" for warning in result["warnings"] if warning != told]
     if result["plan"]:
         effects = result["plan"]["effects"]
         lines += [f"would have {counted(len(effects), 'effect')}", *(indented(plain(effect)) for effect in effects)]

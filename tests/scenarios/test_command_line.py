@@ -182,7 +182,7 @@ def test_a_run_that_could_not_be_saved_does_not_say_it_was(machine: Machine) -> 
     done = run("run", "in.ipynb", "/dev/full")
 
     assert done.returncode == 1
-    assert "No space left on device" in done.stdout
+    assert done.stdout.count("No space left on device") == 1
     assert done.stdout.splitlines()[-1] == "NOT SAVED; this run's end is not in /dev/full"
 
 
