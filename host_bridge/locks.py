@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _RETRY_SECONDS = 0.01
@@ -21,6 +22,21 @@ class LockBusyError(Exception):
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
         self.holder = holder
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the lock of a file that is there for nothing else, and made where it isn't.
+
+    Raises:
+        LockBusyError, OSError: As `lock`, or the file can't be used.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        lock(descriptor, seconds)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def lock(descriptor: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 
 from host_bridge.errors import ConfigurationError, StateBusyError
-from host_bridge.locks import LockBusyError, lock
+from host_bridge.locks import LockBusyError, locked
 
 MAX_BYTES = 16 * 2**20
 PATIENCE_SECONDS = 5.0  # a change holds the lock for milliseconds
@@ -111,7 +111,7 @@ class StateFile:
         folder = self.path.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder):
+            with locked(folder / ".lock", PATIENCE_SECONDS):
                 yield
         except LockBusyError as error:
             raise self._busy(error.holder) from None
@@ -157,13 +157,3 @@ class StateFile:
             raise self.unusable("can be reached by others; run chmod 600 if it was you who wrote it")
         if is_foreign or status.st_mode & 0o022:
             raise self.unusable("can be written by others")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        lock(descriptor, PATIENCE_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from host_bridge.errors import TapeError
-from host_bridge.locks import LockBusyError, lock
+from host_bridge.locks import LockBusyError, locked
 from host_bridge.runs import index
 from host_bridge.runs.index import RunEntry, RunsError
 from host_bridge.tape.reader import TapeReader
@@ -32,19 +32,16 @@ def turn() -> Iterator[None]:
         RunsError: The folder for runs can't be used.
     """
     path = index.runs_folder() / _LOCK_NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise RunsError(f"{path} can't be opened: {error.strerror}; make room there") from None
-    try:
-        lock(descriptor, _PATIENCE_SECONDS)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, _PATIENCE_SECONDS))
+        except LockBusyError as error:
+            raise RunsError(
+                f"{error.holder or 'another process'} keeps {path} locked; see what it does, and end it"
+            ) from None
+        except OSError as error:
+            raise RunsError(f"{path} can't be opened: {error.strerror}; make room there") from None
         yield
-    except LockBusyError as error:
-        raise RunsError(
-            f"{error.holder or 'another process'} keeps {path} locked; see what it does, and end it"
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def put_beside(entry: RunEntry, path: str, write: Callable[[Iterator[bytes]], None], most: int) -> None:

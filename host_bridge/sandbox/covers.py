@@ -16,7 +16,7 @@ from pathlib import Path
 
 from host_bridge.config import state_folder
 from host_bridge.errors import SandboxError
-from host_bridge.locks import LockBusyError, lock
+from host_bridge.locks import LockBusyError, locked
 from host_bridge.rundirs.records import living_records
 
 LOCK_SECONDS = 10.0  # it is held for milliseconds
@@ -32,21 +32,18 @@ def covers_locked() -> Iterator[None]:
         SandboxError: The lock can't be had.
     """
     folder = state_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "covers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise SandboxError(f"{folder} can't be used: {error.strerror}; make it writable") from None
-    try:
-        lock(descriptor, LOCK_SECONDS)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / "covers.lock", LOCK_SECONDS))
+        except LockBusyError as error:
+            who = error.holder or "another process"
+            raise SandboxError(
+                f"{who} holds the lock on sandbox covers for more than {LOCK_SECONDS:g} s; is it stuck?"
+            ) from None
+        except OSError as error:
+            raise SandboxError(f"{folder} can't be used: {error.strerror}; make it writable") from None
         yield
-    except LockBusyError as error:
-        who = error.holder or "another process"
-        raise SandboxError(
-            f"{who} holds the lock on sandbox covers for more than {LOCK_SECONDS:g} s; is it stuck?"
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def covers_in_use(besides: str = "") -> frozenset[str]:
